@@ -1,0 +1,1 @@
+//! voxtra-guest-echo

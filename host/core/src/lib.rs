@@ -1,0 +1,23 @@
+//! What every other crate of the host agrees on: ids, the call model, events, errors, and the ports (traits) that
+//! adapters implement.
+//!
+//! This crate does no IO, spawns nothing and knows no runtime: a port's asynchronous methods return boxed futures
+//! ([`BoxFuture`]) or are polled. It knows no adapter.
+
+pub mod call;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod media;
+pub mod telephony;
+pub mod verbs;
+
+pub use call::{CallInfo, CallState, Direction, EndReason, HangupCause};
+pub use error::CallError;
+pub use event::{Event, EventSink, EventType};
+pub use ids::{CallId, HandlerName, PlaybackId, TenantId};
+pub use media::{AudioSink, AudioSource, Frame, MediaLink};
+pub use telephony::{Leg, LegEvent, LegEvents, NewLeg, Refusal, Switchboard};
+
+/// An owned future that a port's method returns; `Send`, because calls move between worker threads.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,2 @@
+//! plugins
+pub mod host;

@@ -1,0 +1,107 @@
+//! The resource `audio`. It does not pass the call's owner: a frame goes from the media thread's queue to the guest and
+//! back.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use voxtra_core::media::frame_bytes;
+use voxtra_core::{AudioSource, Frame, MediaLink};
+use wasmtime::Result;
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
+
+use super::generated::voxtra::call::call_session::HostAudio;
+use super::generated::voxtra::call::types::Error;
+use crate::host::SharedCall;
+use crate::store::CallStore;
+
+/// The most that one `write` takes.
+const MAX_WRITE_BYTES: usize = 65_536;
+
+/// What a guest's `audio` stands for. Dropping it closes the stream.
+#[allow(unreachable_pub)]
+pub struct AudioHandle {
+    call: SharedCall,
+    link: MediaLink,
+}
+
+impl AudioHandle {
+    pub(super) fn new(call: SharedCall, link: MediaLink) -> Self {
+        Self { call, link }
+    }
+
+    async fn read(&self, timeout: Duration) -> Result<Vec<u8>, Error> {
+        let next = poll_fn(|cx| self.link.source.poll_frame(cx));
+        match tokio::time::timeout(timeout, next).await {
+            Ok(Some(frame)) => Ok(frame.into_pcm().into()),
+            Ok(None) => Err(Error::HungUp),
+            Err(_) => Err(Error::Timeout),
+        }
+    }
+
+    async fn write(&self, pcm: Vec<u8>) -> Result<(), Error> {
+        if !pcm.len().is_multiple_of(2) {
+            return Err(Error::InvalidArgument("audio is 16-bit samples: write an even number of bytes".into()));
+        }
+        if pcm.len() > MAX_WRITE_BYTES {
+            return Err(Error::InvalidArgument(format!(
+                "{} bytes are too much for one write; write at most {MAX_WRITE_BYTES}",
+                pcm.len()
+            )));
+        }
+        let mut rest = Bytes::from(pcm);
+        while !rest.is_empty() {
+            let frame = rest.split_to(rest.len().min(frame_bytes(self.link.rate_hz)));
+            poll_fn(|cx| self.link.sink.poll_ready(cx)).await.map_err(|_| Error::HungUp)?;
+            self.link.sink.push(Frame::new(frame)).map_err(|_| Error::HungUp)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for AudioHandle {
+    fn drop(&mut self) {
+        self.call.close_audio();
+    }
+}
+
+impl HostAudio for CallStore {
+    async fn read(&mut self, this: Resource<AudioHandle>, timeout_ms: u32) -> Result<Result<Vec<u8>, Error>> {
+        Ok(self.table.get(&this)?.read(Duration::from_millis(timeout_ms.into())).await)
+    }
+
+    async fn write(&mut self, this: Resource<AudioHandle>, pcm: Vec<u8>) -> Result<Result<(), Error>> {
+        Ok(self.table.get(&this)?.write(pcm).await)
+    }
+
+    fn clear(&mut self, this: Resource<AudioHandle>) -> Result<Result<(), Error>> {
+        self.table.get(&this)?.link.sink.clear();
+        Ok(Ok(()))
+    }
+
+    fn queued_ms(&mut self, this: Resource<AudioHandle>) -> Result<u32> {
+        Ok(self.table.get(&this)?.link.sink.queued_ms())
+    }
+
+    fn subscribe(&mut self, this: Resource<AudioHandle>) -> Result<Resource<DynPollable>> {
+        let readable = AudioReady(Arc::clone(&self.table.get(&this)?.link.source));
+        let readable = self.table.push(readable)?;
+        subscribe(&mut self.table, readable)
+    }
+
+    fn drop(&mut self, this: Resource<AudioHandle>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+struct AudioReady(Arc<dyn AudioSource>);
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for AudioReady {
+    async fn ready(&mut self) {
+        poll_fn(|cx| self.0.poll_readable(cx)).await;
+    }
+}

@@ -1,0 +1,242 @@
+//! From a file to a handler that can take calls.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use voxtra_core::{HandlerName, TenantId};
+use wasmtime::component::{Component, InstancePre};
+
+use crate::bindings::v0_1;
+use crate::cache::ContentHash;
+use crate::imports::{self, Shape};
+use crate::precompiled;
+use crate::runtime::Runtime;
+use crate::store::CallStore;
+
+/// The first four bytes of every WebAssembly file.
+const WASM_MAGIC: [u8; 4] = *b"\0asm";
+
+/// The version and layer of a core module and of a component (the binary format's preamble).
+const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
+const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
+
+/// How much of a hash people see.
+const VERSION_DIGITS: usize = 12;
+
+/// A file that is no handler. One sentence, with the file's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {why}")]
+pub struct LoadError {
+    /// The file, or the handler's name where there is no file.
+    pub file: String,
+    /// What is wrong with it and what to do.
+    pub why: String,
+}
+
+/// One version of a handler, compiled and linked. It never changes: another version is another `Handler`.
+#[derive(Clone)]
+pub struct Handler {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) pre: InstancePre<CallStore>,
+    pub(crate) handle: v0_1::HandlerIndices,
+    pub(crate) hangup_hook: Option<v0_1::HangupHookIndices>,
+    name: HandlerName,
+    tenant: TenantId,
+    version: String,
+    size_bytes: usize,
+}
+
+impl Handler {
+    /// Its file's name without `.wasm`.
+    pub fn name(&self) -> &HandlerName {
+        &self.inner.name
+    }
+
+    /// Whose it is.
+    pub fn tenant(&self) -> &TenantId {
+        &self.inner.tenant
+    }
+
+    /// What it is: the first 12 hexadecimal digits of its content's SHA-256.
+    pub fn version(&self) -> &str {
+        &self.inner.version
+    }
+
+    /// How large its file is.
+    pub fn size_bytes(&self) -> usize {
+        self.inner.size_bytes
+    }
+
+    /// Whether it wants to know when a call is over.
+    pub fn has_hangup_hook(&self) -> bool {
+        self.inner.hangup_hook.is_some()
+    }
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handler({}/{} {})", self.tenant(), self.name(), self.version())
+    }
+}
+
+impl Runtime {
+    /// Reads, checks and compiles a component's file. Takes as long as compiling takes: never call it where calls run.
+    pub fn load_file(self: &Arc<Self>, tenant: &TenantId, path: &Path) -> Result<Handler, LoadError> {
+        let fail = |why: String| LoadError { file: path.display().to_string(), why };
+        let name = handler_name(path).map_err(fail)?;
+        let wasm = read_capped(path, self.options.max_component_bytes).map_err(fail)?;
+        self.load(tenant, &name, &wasm).map_err(fail)
+    }
+
+    /// Checks and compiles a component's bytes.
+    pub fn load_bytes(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        name: &HandlerName,
+        wasm: &[u8],
+    ) -> Result<Handler, LoadError> {
+        self.load(tenant, name, wasm).map_err(|why| LoadError { file: name.to_string(), why })
+    }
+
+    fn load(self: &Arc<Self>, tenant: &TenantId, name: &HandlerName, wasm: &[u8]) -> Result<Handler, String> {
+        check_preamble(wasm)?;
+        let hash = ContentHash::of(wasm);
+        let (component, shape) = self.compile(hash, wasm)?;
+        let misfit = |error: wasmtime::Error| {
+            format!("it does not fit the contract ({}); build it against this host's wit folder", first_line(&error))
+        };
+        let pre = self.linker.instantiate_pre(&component).map_err(misfit)?;
+        let handle = v0_1::HandlerIndices::new(&pre).map_err(misfit)?;
+        let hangup_hook =
+            shape.has_hangup_hook.then(|| v0_1::HangupHookIndices::new(&pre)).transpose().map_err(misfit)?;
+        let mut version = hash.to_hex();
+        version.truncate(VERSION_DIGITS);
+        let inner = Inner {
+            runtime: Arc::clone(self),
+            pre,
+            handle,
+            hangup_hook,
+            name: name.clone(),
+            tenant: tenant.clone(),
+            version,
+            size_bytes: wasm.len(),
+        };
+        Ok(Handler { inner: Arc::new(inner) })
+    }
+
+    /// From the cache when it is there. What is in the cache was checked when it was put there, and is checked again:
+    /// the allow-list may have changed since.
+    fn compile(&self, hash: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), String> {
+        if let Some(code) = self.cache.as_ref().and_then(|cache| cache.get(hash)) {
+            if let Ok(component) = precompiled::load(&self.engine, &code) {
+                let shape = imports::check(&self.engine, &component)?;
+                return Ok((component, shape));
+            }
+        }
+        let component = Component::from_binary(&self.engine, wasm)
+            .map_err(|error| format!("it is no valid component ({}); build it again", first_line(&error)))?;
+        let shape = imports::check(&self.engine, &component)?;
+        if let Some(cache) = &self.cache {
+            match component.serialize() {
+                Ok(code) => cache.put(hash, &code),
+                Err(error) => tracing::warn!(%error, "a compiled component could not be kept"),
+            }
+        }
+        Ok((component, shape))
+    }
+}
+
+/// The handler's name: the file's, which people and routes write, so it holds nothing odd.
+fn handler_name(path: &Path) -> Result<HandlerName, String> {
+    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if stem.is_empty() || stem.len() > 64 || stem.starts_with('.') || !stem.chars().all(plain) {
+        return Err(
+            "a handler's file name is 1 to 64 letters, digits, `-`, `_` or `.`, and then .wasm; rename it".into()
+        );
+    }
+    Ok(HandlerName::new(stem))
+}
+
+fn read_capped(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|error| read_error(&error))?;
+    let metadata = file.metadata().map_err(|error| read_error(&error))?;
+    if !metadata.is_file() {
+        return Err("it is not a file; put a component's .wasm file here".into());
+    }
+    if metadata.len() > max_bytes {
+        return Err(too_large(max_bytes));
+    }
+    let mut wasm = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    // One byte more than allowed: a file can grow while it is read.
+    file.take(max_bytes.saturating_add(1)).read_to_end(&mut wasm).map_err(|error| read_error(&error))?;
+    if wasm.len() as u64 > max_bytes {
+        return Err(too_large(max_bytes));
+    }
+    Ok(wasm)
+}
+
+fn read_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "the file is not there (any more); copy it again".into(),
+        io::ErrorKind::PermissionDenied => "the file may not be read by this user; change its mode".into(),
+        _ => format!("the file cannot be read ({error}); copy it again"),
+    }
+}
+
+fn too_large(max_bytes: u64) -> String {
+    format!("the file is larger than {} MiB; strip it, or raise plugins.max_component_mib", max_bytes >> 20)
+}
+
+fn check_preamble(wasm: &[u8]) -> Result<(), String> {
+    let preamble = wasm.first_chunk::<8>().map(|p| p.split_at(4));
+    match preamble {
+        Some((magic, layer)) if magic == WASM_MAGIC => match layer {
+            layer if layer == COMPONENT => Ok(()),
+            layer if layer == CORE_MODULE => Err("it is a core WebAssembly module and not a component; build it for \
+                                                  wasm32-wasip2, or wrap it with `wasm-tools component new`"
+                .into()),
+            _ => Err("it is WebAssembly of an unknown binary version; build it with a current toolchain".into()),
+        },
+        _ if wasm.is_empty() => Err("the file is empty; copy it again".into()),
+        _ => Err("it is not WebAssembly; a handler is a component's .wasm file".into()),
+    }
+}
+
+/// The engine adds where and how to its messages, line by line; the first says what.
+fn first_line(error: &wasmtime::Error) -> String {
+    let text = format!("{}", error.root_cause());
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preambles_are_told_apart() {
+        assert!(check_preamble(b"\0asm\x0d\0\x01\0").is_ok());
+        assert!(check_preamble(b"\0asm\x01\0\0\0").unwrap_err().contains("core WebAssembly module"));
+        assert!(check_preamble(b"\0asm\x09\0\0\0").unwrap_err().contains("unknown binary version"));
+        assert!(check_preamble(b"").unwrap_err().contains("empty"));
+        assert!(check_preamble(b"\x7fELF\x02\x01\x01\0").unwrap_err().contains("not WebAssembly"));
+        assert!(check_preamble(b"\0as").unwrap_err().contains("not WebAssembly"));
+    }
+
+    #[test]
+    fn a_file_name_cannot_smuggle_anything() {
+        for good in ["default.wasm", "a/b/ivr-menu.v2.wasm"] {
+            assert!(handler_name(Path::new(good)).is_ok(), "{good}");
+        }
+        for bad in [".wasm", "a b.wasm", "a\n.wasm", "ä.wasm", "..", &format!("{}.wasm", "x".repeat(65))] {
+            assert!(handler_name(Path::new(bad)).is_err(), "{bad}");
+        }
+    }
+}

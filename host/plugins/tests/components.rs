@@ -182,9 +182,11 @@ fn a_file_that_is_too_large_is_not_even_read() {
 
 #[test]
 fn a_file_that_goes_away_is_a_sentence_too() {
-    let path = scratch("gone").join("gone.wasm");
+    let dir = scratch("gone");
+    let path = dir.join("gone.wasm");
     let why = runtime(RuntimeOptions::default()).load_file(&TenantId::default(), &path).unwrap_err().to_string();
     assert!(why.contains("gone.wasm: the file is not there"), "{why}");
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

@@ -2,15 +2,13 @@
 //! back.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use voxtra_core::media::frame_bytes;
-use voxtra_core::{AudioSource, Frame, MediaLink};
+use voxtra_core::{Frame, MediaLink};
 use wasmtime::Result;
 use wasmtime::component::Resource;
-use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::generated::voxtra::call::call_session::HostAudio;
 use super::generated::voxtra::call::types::Error;
@@ -24,7 +22,7 @@ const MAX_WRITE_BYTES: usize = 65_536;
 #[allow(unreachable_pub)]
 pub struct AudioHandle {
     call: SharedCall,
-    link: MediaLink,
+    pub(super) link: MediaLink,
 }
 
 impl AudioHandle {
@@ -85,23 +83,8 @@ impl HostAudio for CallStore {
         Ok(self.table.get(&this)?.link.sink.queued_ms())
     }
 
-    fn subscribe(&mut self, this: Resource<AudioHandle>) -> Result<Resource<DynPollable>> {
-        let readable = AudioReady(Arc::clone(&self.table.get(&this)?.link.source));
-        let readable = self.table.push(readable)?;
-        subscribe(&mut self.table, readable)
-    }
-
     fn drop(&mut self, this: Resource<AudioHandle>) -> Result<()> {
         self.table.delete(this)?;
         Ok(())
-    }
-}
-
-struct AudioReady(Arc<dyn AudioSource>);
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for AudioReady {
-    async fn ready(&mut self) {
-        poll_fn(|cx| self.0.poll_readable(cx)).await;
     }
 }

@@ -1,13 +1,11 @@
 //! The resource `call`.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use voxtra_core::verbs::Gather;
 use wasmtime::Result;
 use wasmtime::component::Resource;
-use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
 use super::audio::AudioHandle;
 use super::convert::listen;
@@ -22,7 +20,7 @@ pub struct CallHandle(pub(crate) SharedCall);
 
 impl CallStore {
     /// The call of a handle: one that is not in the table was forged, and traps.
-    fn call(&self, handle: &Resource<CallHandle>) -> Result<&SharedCall> {
+    pub(super) fn call(&self, handle: &Resource<CallHandle>) -> Result<&SharedCall> {
         Ok(&self.table.get(handle)?.0)
     }
 }
@@ -108,12 +106,6 @@ impl HostCall for CallStore {
         Ok(next.map(Event::from).map_err(Error::from))
     }
 
-    fn subscribe(&mut self, this: Resource<CallHandle>) -> Result<Resource<DynPollable>> {
-        let events = EventsReady(Arc::clone(self.call(&this)?));
-        let events = self.table.push(events)?;
-        subscribe(&mut self.table, events)
-    }
-
     fn drop(&mut self, this: Resource<CallHandle>) -> Result<()> {
         self.table.delete(this)?;
         Ok(())
@@ -123,14 +115,5 @@ impl HostCall for CallStore {
 impl CallStore {
     async fn take_digits(&mut self, this: &Resource<CallHandle>, gather: Gather) -> Result<Result<Digits, Error>> {
         Ok(self.call(this)?.gather(gather).await.map(Digits::from).map_err(Error::from))
-    }
-}
-
-struct EventsReady(SharedCall);
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for EventsReady {
-    async fn ready(&mut self) {
-        poll_fn(|cx| self.0.poll_event(cx)).await;
     }
 }

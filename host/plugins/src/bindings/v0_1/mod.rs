@@ -4,6 +4,7 @@ mod audio;
 mod call;
 mod convert;
 mod logging;
+mod readiness;
 
 use wasmtime::component::{HasData, Linker};
 
@@ -14,7 +15,14 @@ use crate::store::{CallStore, Table};
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/v0.1",
-        world: "handler",
+        inline: "
+            package voxtra:host;
+            world any-handler {
+                include voxtra:call/handler@0.1.0;
+                include voxtra:call/imports-with-readiness@0.1.0;
+            }
+        ",
+        world: "voxtra:host/any-handler",
         imports: {
             "voxtra:call/call-session.[method]call.info": trappable,
             "voxtra:call/call-session.[method]call.state": trappable,
@@ -22,12 +30,11 @@ mod generated {
             "voxtra:call/call-session.[method]call.metadata-get": trappable,
             "voxtra:call/call-session.[method]call.metadata-set": trappable,
             "voxtra:call/call-session.[method]call.metadata-list": trappable,
-            "voxtra:call/call-session.[method]call.subscribe": trappable,
             "voxtra:call/call-session.[method]audio.clear": trappable,
             "voxtra:call/call-session.[method]audio.queued-ms": trappable,
-            "voxtra:call/call-session.[method]audio.subscribe": trappable,
             "voxtra:call/call-session.[drop]call": trappable,
             "voxtra:call/call-session.[drop]audio": trappable,
+            "voxtra:call/readiness": trappable,
             "voxtra:call/logging.log": trappable,
             default: async | trappable,
         },
@@ -50,7 +57,6 @@ mod generated_hook {
         imports: { default: async | trappable },
         exports: { default: async },
         with: {
-            "wasi:io": wasmtime_wasi::p2::bindings::io,
             "voxtra:call/types": super::generated::voxtra::call::types,
             "voxtra:call/call-session": super::generated::voxtra::call::call_session,
             "voxtra:call/logging": super::generated::voxtra::call::logging,
@@ -61,7 +67,7 @@ mod generated_hook {
 
 pub(crate) use call::CallHandle;
 pub(crate) use convert::ended_call;
-pub(crate) use generated::{Handler, HandlerIndices};
+pub(crate) use generated::{AnyHandler as Handler, AnyHandlerIndices as HandlerIndices};
 pub(crate) use generated_hook::exports::voxtra::call::hangup_hook::GuestIndices as HangupHookIndices;
 
 /// Gives a binding its instance's whole data.
@@ -73,9 +79,10 @@ impl HasData for Whole {
 
 /// Links the contract and the few WASI interfaces that come with it; nothing else can be reached.
 pub(crate) fn add_to_linker(linker: &mut Linker<CallStore>) -> wasmtime::Result<()> {
-    use generated::voxtra::call::{call_session, logging, types};
+    use generated::voxtra::call::{call_session, logging, readiness, types};
     types::add_to_linker::<_, Whole>(linker, |store| store)?;
     call_session::add_to_linker::<_, Whole>(linker, |store| store)?;
+    readiness::add_to_linker::<_, Whole>(linker, |store| store)?;
     logging::add_to_linker::<_, Whole>(linker, |store| store)?;
     add_wasi_to_linker(linker)
 }
@@ -83,7 +90,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<CallStore>) -> wasmtime::Result<
 fn add_wasi_to_linker(linker: &mut Linker<CallStore>) -> wasmtime::Result<()> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView};
     use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
-    use wasmtime_wasi::p2::bindings::{cli, clocks, io, random};
+    use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+    use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
     use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
     io::error::add_to_linker::<_, Table>(linker, |store| &mut store.table)?;
@@ -101,6 +109,9 @@ fn add_wasi_to_linker(linker: &mut Linker<CallStore>) -> wasmtime::Result<()> {
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, WasiCliView::cli)?;
     clocks::wall_clock::add_to_linker::<_, WasiClocks>(linker, WasiClocksView::clocks)?;
     clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(linker, WasiClocksView::clocks)?;
+    // Standard libraries import files even where nothing opens one. There is no folder in here, so nothing can be.
+    filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, WasiFilesystemView::filesystem)?;
+    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, WasiFilesystemView::filesystem)?;
     random::random::add_to_linker::<_, WasiRandom>(linker, WasiRandomView::random)?;
     random::insecure::add_to_linker::<_, WasiRandom>(linker, WasiRandomView::random)?;
     random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, WasiRandomView::random)

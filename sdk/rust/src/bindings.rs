@@ -1,0 +1,44 @@
+//! The contract as wit-bindgen renders it: two worlds, so that a component without a hang-up hook does not export one.
+//! The linker joins the worlds that a component uses.
+//!
+//! Not for handlers: the rest of the crate is made of these.
+
+// What stands below is generated; its documentation is the contract's.
+#![allow(missing_docs, unreachable_pub)]
+
+/// What every handler imports, and `handle`.
+pub mod handler {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        inline: "
+            package voxtra:sdk-rust;
+            world handler {
+                include voxtra:call/handler@0.1.0;
+                include voxtra:call/imports-with-readiness@0.1.0;
+            }
+        ",
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+        export_macro_name: "export_handler",
+        default_bindings_module: "voxtra_sdk::__private::handler",
+    });
+}
+
+/// The export of the hook alone. The contract's own world with a hook cannot be used for it: `handle` would be in it a
+/// second time.
+pub mod hook {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        inline: "
+            package voxtra:sdk-rust;
+            world only-the-hangup-hook {
+                export voxtra:call/hangup-hook@0.1.0;
+            }
+        ",
+        with: { "voxtra:call/types@0.1.0": crate::bindings::handler::voxtra::call::types },
+        pub_export_macro: true,
+        export_macro_name: "export_hangup_hook",
+        default_bindings_module: "voxtra_sdk::__private::hook",
+    });
+}

@@ -1,0 +1,122 @@
+//! What stands between the component's exports and the functions that the attributes mark.
+
+use std::error::Error as StdError;
+
+use crate::bindings::handler::voxtra::call::call_session;
+use crate::bindings::hook::exports::voxtra::call::hangup_hook;
+use crate::{Call, EndedCall, Error, log};
+
+/// What a handler may return: nothing, or a result whose error is an error or a text.
+#[diagnostic::on_unimplemented(
+    message = "a handler returns `Result<()>` or nothing, not `{Self}`",
+    label = "write `-> Result<()>`, with `Result` from `voxtra_sdk::prelude`"
+)]
+pub trait Outcome {
+    /// The error, when there is one.
+    fn into_error(self) -> Option<Box<dyn StdError>>;
+}
+
+impl Outcome for () {
+    fn into_error(self) -> Option<Box<dyn StdError>> {
+        None
+    }
+}
+
+impl<E: Into<Box<dyn StdError>>> Outcome for Result<(), E> {
+    fn into_error(self) -> Option<Box<dyn StdError>> {
+        self.err().map(Into::into)
+    }
+}
+
+/// Runs the function that `#[handler]` marks. That the caller has hung up is a good end; every other error is the
+/// route's to deal with.
+pub fn run_handler<R: Outcome>(call: call_session::Call, handler: fn(&Call) -> R) -> Result<(), String> {
+    match failure(handler(&Call::new(call))) {
+        None => Ok(()),
+        Some(failure) => Err(failure),
+    }
+}
+
+/// Runs the function that `#[on_hangup]` marks. Nobody is left to take its error, so it becomes a log line.
+pub fn run_hook<R: Outcome>(call: hangup_hook::EndedCall, hook: fn(&EndedCall) -> R) {
+    if let Some(failure) = failure(hook(&call.into())) {
+        log::error!("the hang-up hook failed: {failure}");
+    }
+}
+
+fn failure(outcome: impl Outcome) -> Option<String> {
+    let error = outcome.into_error()?;
+    if chain(error.as_ref()).any(|cause| cause.downcast_ref() == Some(&Error::HungUp)) {
+        return None;
+    }
+    Some(describe(error.as_ref()))
+}
+
+/// The error and what caused it, in one line. Some errors name their cause themselves; it is not said twice.
+fn describe(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in chain(error).skip(1) {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn chain<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error: &&'e (dyn StdError + 'static)| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fmt;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Wrapped {
+        says_its_cause: bool,
+        cause: Error,
+    }
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.says_its_cause {
+                true => write!(f, "no account number: {}", self.cause),
+                false => f.write_str("no account number"),
+            }
+        }
+    }
+
+    impl StdError for Wrapped {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.cause)
+        }
+    }
+
+    #[test]
+    fn hanging_up_is_a_good_end() {
+        assert_eq!(failure(Err::<(), _>(Error::HungUp)), None);
+        assert_eq!(failure(Err::<(), Box<dyn StdError>>(Error::HungUp.into())), None);
+        assert_eq!(failure(Err::<(), _>(Wrapped { says_its_cause: false, cause: Error::HungUp })), None);
+    }
+
+    #[test]
+    fn every_other_error_is_a_failure() {
+        assert_eq!(failure(Err::<(), _>(Error::Timeout)).unwrap(), "nothing came in the time given");
+        assert_eq!(failure(Err::<(), _>("no such account")).unwrap(), "no such account");
+        assert_eq!(failure(Err::<(), _>("x".parse::<u8>().unwrap_err())).unwrap(), "invalid digit found in string");
+        assert_eq!(failure(()), None);
+        assert_eq!(failure(Ok::<(), Error>(())), None);
+    }
+
+    #[test]
+    fn the_cause_is_told_once() {
+        for says_its_cause in [true, false] {
+            let error = Wrapped { says_its_cause, cause: Error::Denied("ask the operator".to_owned()) };
+            assert_eq!(describe(&error), "no account number: denied: ask the operator");
+        }
+    }
+}

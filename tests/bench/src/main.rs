@@ -1,0 +1,95 @@
+//! The project's figures, each beside the same work without the host, measured in one run.
+//!
+//! `cargo xtask bench [--json]` builds the guests and runs this.
+
+mod bare;
+mod echo;
+mod generator;
+mod host_side;
+mod report;
+mod sandbox;
+mod stats;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "\
+usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
+
+  --json       one JSON object instead of the table
+  --calls N,…  how many echo calls at once                          [50,200,500]
+  --seconds S  how long each echo run is measured                   [10]
+
+VOXTRA_GUESTS names the folder of built guests                      [target/guests]";
+
+/// What was asked for.
+#[derive(Debug)]
+struct Options {
+    json: bool,
+    calls: Vec<usize>,
+    seconds: u64,
+}
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    match args.next().as_deref() {
+        // The two servers under test are processes of their own, so that their CPU time can be told apart.
+        Some("serve-host") => host_side::serve(&guests().join("echo.wasm"), count(args.next())?),
+        Some("serve-bare") => bare::serve_echo(),
+        first => run(&parse(first.map(str::to_owned).into_iter().chain(args))?),
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    eprintln!("bench: making instances and calling the host");
+    let sandbox = sandbox::measure(&guests().join("echo.wasm"))?;
+    let mut echo = Vec::new();
+    for &calls in &options.calls {
+        eprintln!("bench: {calls} echo calls, {} s with the host and {} s without", options.seconds, options.seconds);
+        echo.push(echo::measure(calls, options.seconds)?);
+    }
+    let report = report::Report::new(sandbox, echo);
+    if options.json { println!("{}", report.to_json()) } else { print!("{}", report.to_table()) }
+    Ok(())
+}
+
+fn parse(args: impl Iterator<Item = String>) -> Result<Options> {
+    let mut options = Options { json: false, calls: vec![50, 200, 500], seconds: 10 };
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--json" => options.json = true,
+            "--calls" => options.calls = list(&args.next().unwrap_or_default())?,
+            "--seconds" => options.seconds = count(args.next())? as u64,
+            "-h" | "--help" => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
+            other => bail!("{other:?} is not an option\n{USAGE}"),
+        }
+    }
+    Ok(options)
+}
+
+fn list(text: &str) -> Result<Vec<usize>> {
+    text.split(',').map(|n| count(Some(n.to_owned()))).collect()
+}
+
+fn count(text: Option<String>) -> Result<usize> {
+    let text = text.unwrap_or_default();
+    match text.trim().parse() {
+        Ok(n) if (1..=5_000).contains(&n) => Ok(n),
+        _ => bail!("{text:?} is not a number from 1 to 5000\n{USAGE}"),
+    }
+}
+
+/// The folder of built guests.
+fn guests() -> PathBuf {
+    std::env::var_os("VOXTRA_GUESTS").map_or_else(|| PathBuf::from("target/guests"), PathBuf::from)
+}
+
+/// Reads a guest, or says what to do.
+fn read_guest(path: &std::path::Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{}: build the guests first: cargo xtask guests", path.display()))
+}

@@ -1,0 +1,80 @@
+//! The figures as a table for people and as one flat JSON object for programs. Keys are added, never taken away.
+
+use serde_json::{Map, Value, json};
+
+use crate::echo::{Echo, Side};
+use crate::sandbox::Sandbox;
+
+/// All that was measured.
+pub(crate) struct Report {
+    sandbox: Sandbox,
+    echo: Vec<Echo>,
+}
+
+impl Report {
+    pub(crate) fn new(sandbox: Sandbox, echo: Vec<Echo>) -> Self {
+        Self { sandbox, echo }
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        let s = &self.sandbox;
+        let echo: Map<String, Value> = self.echo.iter().map(|e| (e.calls.to_string(), echo_json(e))).collect();
+        let report = json!({
+            "instance_ns_p50": s.instance_ns,
+            "bare_instance_ns_p50": s.bare_instance_ns,
+            "host_call_ns_p50": s.host_call_ns,
+            "bare_host_call_ns_p50": s.bare_host_call_ns,
+            "memory_bytes_per_call": self.memory_bytes_per_call(),
+            "echo": echo,
+        });
+        report.to_string()
+    }
+
+    pub(crate) fn to_table(&self) -> String {
+        let s = &self.sandbox;
+        let mut table = format!("{:<34}{:>12}{:>12}{:>8}\n", "", "host", "bare", "ratio");
+        table += &row("store + instance, ns p50", s.instance_ns as f64, s.bare_instance_ns as f64, 0);
+        table += &row("one host call, ns p50", s.host_call_ns as f64, s.bare_host_call_ns as f64, 0);
+        for e in &self.echo {
+            table += &format!("{} echo calls\n", e.calls);
+            table += &row("  delay, us p50", e.host.delay_us_p50 as f64, e.bare.delay_us_p50 as f64, 0);
+            table += &row("  delay, us p99", e.host.delay_us_p99 as f64, e.bare.delay_us_p99 as f64, 0);
+            table += &row("  CPU a call, % of a core", e.host.cpu_percent_per_call, e.bare.cpu_percent_per_call, 4);
+            table += &counts("  late frames (over 40 ms)", &e.host, &e.bare, |side| side.late_frames);
+            table += &counts("  dropped frames", &e.host, &e.bare, |side| side.dropped_frames);
+        }
+        table += &format!("{:<34}{:>12}\n", "memory a call, bytes", self.memory_bytes_per_call());
+        table
+    }
+
+    /// Of the largest run: the pools' first pages weigh least there.
+    fn memory_bytes_per_call(&self) -> u64 {
+        self.echo.iter().max_by_key(|e| e.calls).map(|e| e.host.bytes_per_call).unwrap_or_default()
+    }
+}
+
+fn echo_json(echo: &Echo) -> Value {
+    json!({
+        "added_delay_us_p50": echo.host.delay_us_p50,
+        "added_delay_us_p99": echo.host.delay_us_p99,
+        "bare_delay_us_p50": echo.bare.delay_us_p50,
+        "bare_delay_us_p99": echo.bare.delay_us_p99,
+        "cpu_percent_per_call": rounded(echo.host.cpu_percent_per_call),
+        "bare_cpu_percent_per_call": rounded(echo.bare.cpu_percent_per_call),
+        "late_frames": echo.host.late_frames,
+        "dropped_frames": echo.host.dropped_frames,
+    })
+}
+
+fn rounded(percent: f64) -> f64 {
+    (percent * 10_000.0).round() / 10_000.0
+}
+
+fn row(what: &str, host: f64, bare: f64, digits: usize) -> String {
+    let ratio = if bare > 0.0 { format!("{:.2}", host / bare) } else { "-".into() };
+    format!("{what:<34}{host:>12.digits$}{bare:>12.digits$}{ratio:>8}\n")
+}
+
+fn counts(what: &str, host: &Side, bare: &Side, of: fn(&Side) -> u64) -> String {
+    format!("{what:<34}{:>12}{:>12}\n", of(host), of(bare))
+}

@@ -21,11 +21,8 @@ impl Base {
     /// or `/ari/events`, with or without a prefix, and `ws`/`wss` for `http`/`https`.
     pub(crate) fn parse(field: &str, text: &str) -> Result<Self, AriError> {
         let shown = crate::error::quote(text);
-        let refuse = |why: &str| {
-            AriError::invalid(format!(
-                "{field} {shown:?} {why}; write it like http://127.0.0.1:8088"
-            ))
-        };
+        let refuse =
+            |why: &str| AriError::invalid(format!("{field} {shown:?} {why}; write it like http://127.0.0.1:8088"));
         let mut url = Url::parse(text.trim()).map_err(|e| refuse(&format!("is not a URL ({e})")))?;
         let scheme = match url.scheme() {
             "http" | "ws" => "http",
@@ -34,9 +31,7 @@ impl Base {
         };
         if !url.username().is_empty() || url.password().is_some() {
             // Not quoted: the text holds a password.
-            return Err(AriError::invalid(format!(
-                "{field} holds a user or password; give them in their own fields"
-            )));
+            return Err(AriError::invalid(format!("{field} holds a user or password; give them in their own fields")));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(refuse("has a query or fragment"));
@@ -67,8 +62,7 @@ impl Base {
 
     /// The WebSocket URL of a media connection (`/media/<id>`, a sibling of `/ari`).
     pub(crate) fn media(&self, connection_id: &str) -> Result<Url, AriError> {
-        self.join("media", &[connection_id])
-            .and_then(|(url, _)| websocket(url))
+        self.join("media", &[connection_id]).and_then(|(url, _)| websocket(url))
     }
 
     /// The WebSocket URL of ARI's events.
@@ -90,8 +84,7 @@ impl Base {
 
 fn websocket(mut url: Url) -> Result<Url, AriError> {
     let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-    url.set_scheme(scheme)
-        .map_err(|()| AriError::invalid("the address cannot be a WebSocket address"))?;
+    url.set_scheme(scheme).map_err(|()| AriError::invalid("the address cannot be a WebSocket address"))?;
     Ok(url)
 }
 
@@ -100,14 +93,10 @@ fn websocket(mut url: Url) -> Result<Url, AriError> {
 pub(crate) fn encode_segment(text: &str) -> Result<String, AriError> {
     let shown = crate::error::quote(text);
     if text.is_empty() {
-        return Err(AriError::invalid(
-            "an id or name is empty; give the one that Asterisk reported",
-        ));
+        return Err(AriError::invalid("an id or name is empty; give the one that Asterisk reported"));
     }
     if text == "." || text == ".." {
-        return Err(AriError::invalid(format!(
-            "{shown:?} cannot be an id or name in an ARI path; choose another"
-        )));
+        return Err(AriError::invalid(format!("{shown:?} cannot be an id or name in an ARI path; choose another")));
     }
     if text.len() > SEGMENT_MAX_BYTES {
         return Err(AriError::invalid(format!(
@@ -116,9 +105,7 @@ pub(crate) fn encode_segment(text: &str) -> Result<String, AriError> {
         )));
     }
     if text.chars().any(char::is_control) {
-        return Err(AriError::invalid(format!(
-            "the id or name {shown:?} holds a control character; remove it"
-        )));
+        return Err(AriError::invalid(format!("the id or name {shown:?} holds a control character; remove it")));
     }
     Ok(percent_encode(text))
 }

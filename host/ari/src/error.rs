@@ -14,9 +14,7 @@ const QUOTE_MAX_CHARS: usize = 300;
 #[non_exhaustive]
 pub enum AriError {
     /// 401: unknown user or wrong password.
-    #[error(
-        "{call}: Asterisk refused the user {user:?} ({message}); check user and password against ari.conf"
-    )]
+    #[error("{call}: Asterisk refused the user {user:?} ({message}); check user and password against ari.conf")]
     Unauthorised {
         /// Method and path.
         call: String,
@@ -33,10 +31,9 @@ pub enum AriError {
         /// What Asterisk said.
         message: String,
     },
-    /// 404: the channel, bridge, playback or resource is not there (any more).
-    #[error(
-        "{call}: not found ({message}); it has ended, or the address does not lead to Asterisk's ARI"
-    )]
+    /// 404 from ARI: the channel, bridge or playback is not there (any more). A 404
+    /// from anything else at the address is [`AriError::Malformed`].
+    #[error("{call}: not found ({message}); it has ended, or this Asterisk does not have it")]
     NotFound {
         /// Method and path.
         call: String,
@@ -80,9 +77,7 @@ pub enum AriError {
         message: String,
     },
     /// No answer at all: refused, reset, unknown host, TLS failure.
-    #[error(
-        "{call}: no connection to Asterisk ({detail}); check that it runs and that the address is right"
-    )]
+    #[error("{call}: no connection to Asterisk ({detail}); check that it runs and that the address is right")]
     Transport {
         /// Method and path.
         call: String,
@@ -90,9 +85,7 @@ pub enum AriError {
         detail: String,
     },
     /// The time limit passed. Whether Asterisk carried the request out is unknown.
-    #[error(
-        "{call}: no complete answer within {limit_ms} ms; Asterisk is overloaded or unreachable"
-    )]
+    #[error("{call}: no complete answer within {limit_ms} ms; Asterisk is overloaded or unreachable")]
     Timeout {
         /// Method and path.
         call: String,
@@ -100,9 +93,7 @@ pub enum AriError {
         limit_ms: u64,
     },
     /// An answer that is not what ARI promises: not JSON, wrong shape, too long.
-    #[error(
-        "{call}: the answer is not what ARI promises ({detail}); is this address Asterisk's ARI?"
-    )]
+    #[error("{call}: the answer is not what ARI promises ({detail}); is this address Asterisk's ARI?")]
     Malformed {
         /// Method and path.
         call: String,
@@ -123,7 +114,8 @@ impl AriError {
     #[must_use]
     pub fn gone(&self) -> bool {
         match self {
-            Self::NotFound { .. } => true,
+            // What ARI says of a verb that this version does not have.
+            Self::NotFound { message, .. } => message != "Resource not found",
             Self::BadRequest { message, .. } => message.contains("Channel not found"),
             _ => false,
         }
@@ -146,42 +138,26 @@ impl AriError {
         let message = message_of(body);
         match status {
             400 => Self::BadRequest { call, message },
-            401 => Self::Unauthorised {
-                call,
-                user: user.to_owned(),
-                message,
-            },
+            401 => Self::Unauthorised { call, user: user.to_owned(), message },
             403 => Self::Forbidden { call, message },
+            404 if !from_ari(body) => Self::Malformed { call, detail: format!("404 from something else: {message}") },
             404 => Self::NotFound { call, message },
             409 | 412 => Self::Conflict { call, message },
             422 => Self::Unprocessable { call, message },
-            _ => Self::Server {
-                call,
-                status,
-                message,
-            },
+            _ => Self::Server { call, status, message },
         }
     }
 
     pub(crate) fn timeout(call: &str, limit: Duration) -> Self {
-        Self::Timeout {
-            call: call.to_owned(),
-            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-        }
+        Self::Timeout { call: call.to_owned(), limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
     }
 
     pub(crate) fn transport(call: &str, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Transport {
-            call: call.to_owned(),
-            detail: chain(error),
-        }
+        Self::Transport { call: call.to_owned(), detail: chain(error) }
     }
 
     pub(crate) fn malformed(call: &str, detail: impl Into<String>) -> Self {
-        Self::Malformed {
-            call: call.to_owned(),
-            detail: detail.into(),
-        }
+        Self::Malformed { call: call.to_owned(), detail: detail.into() }
     }
 
     pub(crate) fn invalid(what: impl Into<String>) -> Self {
@@ -195,6 +171,11 @@ pub(crate) fn gone_is_done(outcome: Result<(), AriError>) -> Result<(), AriError
         Err(error) if error.gone() => Ok(()),
         other => other,
     }
+}
+
+/// ARI's own refusals are JSON objects; a web server's are pages.
+fn from_ari(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|value| value.is_object())
 }
 
 /// What a failed request's body says: ARI's `{"message": …}` (or `{"error": …}`),
@@ -222,11 +203,7 @@ fn message_of(body: &[u8]) -> String {
         }
     }
     let said = quote(&plain);
-    if said.is_empty() {
-        "no message".to_owned()
-    } else {
-        said
-    }
+    if said.is_empty() { "no message".to_owned() } else { said }
 }
 
 /// Foreign text made fit for one line of a log: controls become spaces, runs of
@@ -275,14 +252,7 @@ mod tests {
 
     #[test]
     fn each_status_has_its_own_variant_and_keeps_what_asterisk_said() {
-        let of = |status| {
-            AriError::from_status(
-                "GET /ari/x",
-                "bob",
-                status,
-                br#"{"message":"Channel not found"}"#,
-            )
-        };
+        let of = |status| AriError::from_status("GET /ari/x", "bob", status, br#"{"message":"Channel not found"}"#);
         assert!(matches!(of(400), AriError::BadRequest { message, .. } if message == "Channel not found"));
         assert!(matches!(of(401), AriError::Unauthorised { user, .. } if user == "bob"));
         assert!(matches!(of(403), AriError::Forbidden { .. }));
@@ -297,10 +267,19 @@ mod tests {
     #[test]
     fn gone_is_a_404_or_the_400_of_a_bridge_for_a_missing_channel() {
         let of = |status, body: &[u8]| AriError::from_status("x", "u", status, body).gone();
-        assert!(of(404, b""));
+        assert!(of(404, br#"{"message":"Playback not found"}"#));
+        assert!(!of(404, br#"{"message":"Resource not found"}"#));
         assert!(of(400, br#"{"message":"Channel not found"}"#));
         assert!(!of(400, br#"{"message":"Invalid parameter"}"#));
         assert!(!of(500, br#"{"message":"Channel not found"}"#));
+    }
+
+    #[test]
+    fn a_404_that_is_not_aris_does_not_count_as_gone() {
+        let page = b"<html><h1>Not Found</h1></html>";
+        let error = AriError::from_status("GET /x/ari/asterisk/ping", "u", 404, page);
+        assert!(matches!(error, AriError::Malformed { .. }) && !error.gone());
+        assert!(error.to_string().contains("is this address Asterisk's ARI?"));
     }
 
     #[test]

@@ -45,8 +45,7 @@ mod address;
 mod tls;
 
 pub use client::{
-    AriClient, AriConfig, BridgeType, ContinueTo, Encapsulation, ExternalMedia, HangupReason,
-    Originate, Play, SendDtmf,
+    AriClient, AriConfig, BridgeType, ContinueTo, Encapsulation, ExternalMedia, HangupReason, Originate, Play, SendDtmf,
 };
 pub use error::AriError;
 pub use events::{DisconnectReason, Event, EventOptions, EventStream, StreamItem};

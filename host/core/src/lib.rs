@@ -7,6 +7,7 @@
 pub mod call;
 pub mod error;
 pub mod event;
+pub mod fake;
 pub mod ids;
 pub mod media;
 pub mod telephony;

@@ -134,11 +134,10 @@ impl Runtime {
     /// From the cache when it is there. What is in the cache was checked when it was put there, and is checked again:
     /// the allow-list may have changed since.
     fn compile(&self, hash: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), String> {
-        if let Some(code) = self.cache.as_ref().and_then(|cache| cache.get(hash)) {
-            if let Ok(component) = precompiled::load(&self.engine, &code) {
-                let shape = imports::check(&self.engine, &component)?;
-                return Ok((component, shape));
-            }
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(hash));
+        if let Some(Ok(component)) = cached.map(|code| precompiled::load(&self.engine, &code)) {
+            let shape = imports::check(&self.engine, &component)?;
+            return Ok((component, shape));
         }
         let component = Component::from_binary(&self.engine, wasm)
             .map_err(|error| format!("it is no valid component ({}); build it again", first_line(&error)))?;

@@ -1,1 +1,32 @@
-//! voxtra-session
+//! One call from start to end: it is routed, its handler runs, and it ends exactly once.
+//!
+//! [`Host`] takes legs from a telephony adapter (it is a [`voxtra_core::Switchboard`]) and gives each call an owner
+//! task, which alone changes what the call is; the handler's verbs, the leg's events and the timers reach it as
+//! messages. This crate knows no adapter and no configuration file, moves no audio, and runs guest code only where
+//! [`Runtimes::guests`] says.
+
+mod call;
+mod check;
+mod gather;
+mod guest_log;
+pub mod handlers;
+pub mod host;
+mod inbox;
+mod life;
+mod mailbox;
+mod metadata;
+pub mod options;
+pub mod router;
+pub mod stats;
+mod task;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use handlers::{HandlerInstance, HandlerVersion, Handlers};
+pub use host::{ActiveCall, Host};
+pub use options::{HostOptions, OnFailure, Runtimes, Then};
+pub use router::{Route, RouteError, Routed, Router, TenantRoutes};
+pub use stats::HostStats;
+pub use wire::event_json;

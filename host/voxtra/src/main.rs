@@ -1,1 +1,27 @@
-fn main(){}
+//! `voxtra`: the host as a program.
+//!
+//! This crate is the composition root: it reads the configuration, makes the runtimes, the adapters and the switchboard
+//! of calls, and puts them together. It is the only crate that names adapters. It decides nothing about a call.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`config`] | `voxtra.yaml` |
+//! | [`cli`] | the commands, one file each |
+//! | [`host`] | what all commands that take calls share: runtimes, handlers, switchboard |
+//! | [`rig`] | simulated calls for `call` and `demo` |
+//! | [`events`] | where the host's events go: the log, a call's timeline |
+//! | [`logging`], [`output`] | stderr and stdout |
+
+mod cli;
+mod config;
+mod events;
+mod host;
+mod logging;
+mod output;
+mod rig;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,4 +1,162 @@
-//! wip
+//! The host under test: the real switchboard, sandbox, media threads and AudioSocket server, with a stand-in for the PBX
+//! that has nothing to do but to say that calls are there.
+
 use std::path::Path;
-use anyhow::Result;
-pub(crate) fn serve(_echo: &Path, _calls: usize) -> Result<()> { anyhow::bail!("not there yet") }
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::runtime::{Builder, Runtime as Tokio};
+use voxtra_ari::audiosocket::{AudioSocketServer, ServerOptions};
+use voxtra_core::ids::PlaybackId;
+use voxtra_core::{
+    BoxFuture, CallError, CallId, Direction, Event, EventSink, HangupCause, Leg, LegEvent, LegEvents, MediaLink,
+    NewLeg, Switchboard, TenantId,
+};
+use voxtra_plugins::{Catalog, Runtime, RuntimeOptions};
+use voxtra_session::{Host, HostOptions, OnFailure, Router, Runtimes, TenantRoutes};
+use voxtra_telephony::media::{AttachedMedia, MediaEvents, MediaThreads};
+
+use crate::echo::announce;
+use crate::generator::caller_id;
+
+/// The stand-in's application.
+const APP: &str = "bench";
+
+/// Serves so many echo calls until it is killed.
+pub(crate) fn serve(echo: &Path, calls: usize) -> Result<()> {
+    let guests = guest_runtime()?;
+    let control = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    control.block_on(async {
+        let host = host(echo, &guests)?;
+        let media = MediaThreads::start(1)?;
+        let options = ServerOptions::default();
+        let server = Arc::new(AudioSocketServer::bind("127.0.0.1:0".parse()?, options).await?);
+        let mut lines: Vec<Arc<dyn LegEvents>> = Vec::with_capacity(calls);
+        for n in 0..calls {
+            let leg = StandIn::new(n, Arc::clone(&server), Arc::clone(&media));
+            let new = NewLeg {
+                id: CallId::from(format!("bench-{n}")),
+                app: APP.into(),
+                caller_id: n.to_string(),
+                called_number: "echo".into(),
+                direction: Direction::Inbound,
+                answered: false,
+                leg: Arc::clone(&leg) as Arc<dyn Leg>,
+            };
+            let events = host.incoming(new).context("the host refuses a call")?;
+            leg.report_to(&events);
+            lines.push(events);
+        }
+        announce(server.local_addr());
+        std::future::pending::<()>().await;
+        Ok(())
+    })
+}
+
+/// As the product's own: one thread for each processor.
+fn guest_runtime() -> Result<Tokio> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
+}
+
+fn host(echo: &Path, guests: &Tokio) -> Result<Arc<Host>> {
+    let runtime = Runtime::new(RuntimeOptions::default())?;
+    let handler = runtime.load_file(&TenantId::default(), echo)?;
+    let mut name = TenantRoutes::new(TenantId::default(), APP);
+    name.default_handler = Some(handler.name().clone());
+    let _ = OnFailure::default();
+    let runtimes = Runtimes { control: tokio::runtime::Handle::current(), guests: guests.handle().clone() };
+    let catalog = Catalog::from_handlers([handler]);
+    Ok(Host::new(HostOptions::default(), catalog, Router::new(vec![name]), Arc::new(Nowhere), runtimes))
+}
+
+struct Nowhere;
+
+impl EventSink for Nowhere {
+    fn emit(&self, _event: Event) {}
+}
+
+/// A leg whose audio is an AudioSocket connection of the generator.
+struct StandIn {
+    n: usize,
+    server: Arc<AudioSocketServer>,
+    media: Arc<MediaThreads>,
+    open: tokio::sync::Mutex<Option<AttachedMedia>>,
+    events: std::sync::OnceLock<std::sync::Weak<dyn LegEvents>>,
+}
+
+impl StandIn {
+    fn new(n: usize, server: Arc<AudioSocketServer>, media: Arc<MediaThreads>) -> Arc<Self> {
+        Arc::new(Self { n, server, media, open: tokio::sync::Mutex::default(), events: std::sync::OnceLock::new() })
+    }
+
+    fn report_to(&self, events: &Arc<dyn LegEvents>) {
+        let _ = self.events.set(Arc::downgrade(events));
+    }
+
+    async fn connect(&self, rate_hz: u32) -> Result<MediaLink> {
+        let expected = self.server.expect_within(caller_id(self.n), std::time::Duration::from_secs(60))?;
+        let events = self.events.get().cloned();
+        let attached = self.media.attach_audiosocket(expected.await?, rate_hz, Arc::new(Lost(events)))?;
+        let link = attached.link.clone();
+        *self.open.lock().await = Some(attached);
+        Ok(link)
+    }
+}
+
+struct Lost(Option<std::sync::Weak<dyn LegEvents>>);
+
+impl MediaEvents for Lost {
+    fn lost(&self) {
+        if let Some(events) = self.0.as_ref().and_then(std::sync::Weak::upgrade) {
+            events.deliver(LegEvent::MediaLost);
+        }
+    }
+
+    fn dtmf(&self, _digit: char, _duration_ms: u32) {}
+}
+
+impl Leg for StandIn {
+    fn answer(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn play<'a>(&'a self, _id: &'a PlaybackId, _media: &'a [String]) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn stop_playback<'a>(&'a self, _id: &'a PlaybackId) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn send_dtmf<'a>(&'a self, _digits: &'a str) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn transfer<'a>(&'a self, _target: &'a str) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn open_media(&self, rate_hz: u32) -> BoxFuture<'_, Result<MediaLink, CallError>> {
+        Box::pin(async move { self.connect(rate_hz).await.map_err(|e| CallError::Telephony(format!("{e:#}"))) })
+    }
+
+    fn close_media(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(attached) = self.open.lock().await.take() {
+                attached.close().await;
+            }
+        })
+    }
+
+    fn end(&self, _cause: HangupCause) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(async {
+            self.close_media().await;
+            Ok(())
+        })
+    }
+}
+
+fn nothing_to_play<'a>() -> BoxFuture<'a, Result<(), CallError>> {
+    Box::pin(async { Err(CallError::Telephony("the stand-in has audio only".into())) })
+}

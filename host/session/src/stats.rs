@@ -1,0 +1,58 @@
+//! What has been counted over all calls.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The host's counters at one moment, since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HostStats {
+    /// Calls that were taken.
+    pub started: u64,
+    /// Calls that came to their end.
+    pub ended: u64,
+    /// Of those, the calls whose owner task vanished before it had ended them; their end was made up for.
+    pub lost: u64,
+    /// Calls that were not taken.
+    pub refused: u64,
+    /// Handlers that returned an error, trapped, could not start or went over a limit.
+    pub handler_failures: u64,
+    /// Handlers that were cut off because they did not return after the end of their call.
+    pub handlers_cut_off: u64,
+    /// Events of legs that were dropped because too many waited.
+    pub dropped_leg_events: u64,
+    /// Events for handlers that were dropped because too many waited.
+    pub dropped_handler_events: u64,
+    /// Keys that were dropped because no handler took them.
+    pub dropped_digits: u64,
+}
+
+macro_rules! counters {
+    ($($field:ident: $count:ident,)*) => {
+        /// The counters themselves.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $($field: AtomicU64,)*
+        }
+
+        impl Counters {
+            $(pub(crate) fn $count(&self) {
+                self.$field.fetch_add(1, Ordering::Relaxed);
+            })*
+
+            pub(crate) fn snapshot(&self) -> HostStats {
+                HostStats { $($field: self.$field.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    started: call_started,
+    ended: call_ended,
+    lost: call_lost,
+    refused: call_refused,
+    handler_failures: handler_failed,
+    handlers_cut_off: handler_cut_off,
+    dropped_leg_events: leg_event_dropped,
+    dropped_handler_events: handler_event_dropped,
+    dropped_digits: digit_dropped,
+}

@@ -1,0 +1,147 @@
+//! How calls are placed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use voxtra_core::{CallId, Switchboard};
+
+use super::line::Line;
+use super::report::{CallReport, TimedEvent};
+use super::script::Script;
+use super::sounds::{Sounds, SoundsError};
+
+/// The longest that a call may last, whatever its options say: its recording is kept in memory, 32 kB a second.
+const MAX_CALL: Duration = Duration::from_secs(3600);
+
+/// What a simulator is made with.
+#[derive(Debug, Clone, Default)]
+pub struct SimulatorOptions {
+    /// Directories with WAV files: `sound:acme/menu` is `acme/menu.wav` in one of them. An earlier directory goes
+    /// before a later one, all of them before the shipped prompts.
+    pub prompt_directories: Vec<PathBuf>,
+}
+
+/// A PBX that exists only in memory.
+pub struct Simulator {
+    sounds: Arc<Sounds>,
+    switchboard: Arc<dyn Switchboard>,
+    calls: AtomicU64,
+}
+
+/// Who is told of a caller's events as they happen.
+pub type EventListener = Arc<dyn Fn(&TimedEvent) + Send + Sync>;
+
+/// One caller.
+#[derive(Clone)]
+pub struct CallerOptions {
+    /// The number that the caller shows; default `1000`. Empty: withheld.
+    pub caller_id: String,
+    /// The number that is dialled; default `100`.
+    pub called_number: String,
+    /// The application at the PBX that the call comes to; default `voxtra`.
+    pub app: String,
+    /// What the caller does; default: only listens.
+    pub script: Script,
+    /// How long it may ring before the caller gives up; default 60 s.
+    pub ring_limit: Duration,
+    /// How long the call may last, ringing included, before the caller hangs up; default 10 minutes, at most an hour.
+    pub max_length: Duration,
+    /// Called with each event as it happens, on the call's task; it must not block.
+    pub on_event: Option<EventListener>,
+}
+
+impl Default for CallerOptions {
+    fn default() -> Self {
+        Self {
+            caller_id: "1000".to_owned(),
+            called_number: "100".to_owned(),
+            app: "voxtra".to_owned(),
+            script: Script::new(),
+            ring_limit: Duration::from_secs(60),
+            max_length: Duration::from_secs(600),
+            on_event: None,
+        }
+    }
+}
+
+impl fmt::Debug for CallerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerOptions")
+            .field("caller_id", &self.caller_id)
+            .field("called_number", &self.called_number)
+            .field("app", &self.app)
+            .field("script", &self.script)
+            .field("ring_limit", &self.ring_limit)
+            .field("max_length", &self.max_length)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Simulator {
+    /// A simulator whose calls come to this switchboard. Reads the prompt directories (blocking).
+    pub fn new(options: SimulatorOptions, switchboard: Arc<dyn Switchboard>) -> Result<Self, SoundsError> {
+        let sounds = Arc::new(Sounds::with_directories(&options.prompt_directories)?);
+        Ok(Self { sounds, switchboard, calls: AtomicU64::new(0) })
+    }
+
+    /// Places a call. Its task runs on the tokio runtime that this is called in, whether the call is awaited or not.
+    /// Ids count up from `sim-1`, so that equal runs give equal reports.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with its clock enabled.
+    pub fn place_call(&self, mut options: CallerOptions) -> SimulatedCall {
+        options.max_length = options.max_length.min(MAX_CALL);
+        let id = CallId::from(format!("sim-{}", self.calls.fetch_add(1, Ordering::Relaxed) + 1));
+        let (hang_up, hung_up) = oneshot::channel();
+        let (finished, report) = oneshot::channel();
+        let line = Line::new(id.clone(), options, self.sounds.clone());
+        let switchboard = self.switchboard.clone();
+        tokio::spawn(async move {
+            // Nobody may want the report any more.
+            let _ = finished.send(line.run(&*switchboard, hung_up).await);
+        });
+        SimulatedCall { id, hang_up: Some(hang_up), report }
+    }
+}
+
+/// A call that goes on; gives its report when it is over. Dropping it makes the caller hang up.
+#[derive(Debug)]
+pub struct SimulatedCall {
+    id: CallId,
+    hang_up: Option<oneshot::Sender<()>>,
+    report: oneshot::Receiver<CallReport>,
+}
+
+/// The call's task is gone: its runtime was shut down, or what [`CallerOptions::on_event`] called has panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the simulated call was lost with its runtime; keep the runtime until the call is over")]
+pub struct CallLost;
+
+impl SimulatedCall {
+    /// The call's id, as the host sees it.
+    pub fn id(&self) -> &CallId {
+        &self.id
+    }
+
+    /// Makes the caller hang up now, whatever the script says.
+    pub fn hang_up(&mut self) {
+        if let Some(hang_up) = self.hang_up.take() {
+            // The call may be over.
+            let _ = hang_up.send(());
+        }
+    }
+}
+
+impl Future for SimulatedCall {
+    type Output = Result<CallReport, CallLost>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.report).poll(cx).map_err(|_| CallLost)
+    }
+}

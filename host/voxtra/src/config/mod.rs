@@ -1,0 +1,286 @@
+//! `voxtra.yaml`: read, checked, and turned into what the host is made of. Nothing else in the host reads it.
+//!
+//! The way of a value: text -> YAML events -> [`tree`] (lines, aliases, YAML 1.1 scalars, `${NAME}`) -> [`de`]
+//! (0.3.1's leniency, errors with line and keys) -> [`model`] -> [`Config`].
+
+mod de;
+mod env;
+mod error;
+mod model;
+mod policy;
+mod suggest;
+mod tree;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tree::{Kind, Node};
+
+pub(crate) use env::{Lookup, process_env};
+pub(crate) use error::ConfigError;
+pub(crate) use model::{Root, Route, Secret, Tenant, Transport};
+pub(crate) use policy::{OnFailure, Then};
+
+/// The file that is read when none is named.
+pub(crate) const DEFAULT_FILE: &str = "voxtra.yaml";
+
+/// Far above any configuration that people write.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The folder of handlers when none is named.
+const DEFAULT_PLUGIN_DIR: &str = "plugins";
+
+/// What Voxtra 0.3.1 took when neither file nor environment said anything.
+const DEFAULT_ARI_URL: &str = "http://localhost:8088";
+const DEFAULT_ARI_USER: &str = "asterisk";
+const DEFAULT_ARI_PASSWORD: &str = "asterisk";
+const DEFAULT_ARI_APP: &str = "voxtra";
+
+/// A configuration that holds together.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// What the file says, with all defaults.
+    pub(crate) root: Root,
+    /// Where Asterisk is.
+    pub(crate) asterisk: Ari,
+    /// The file, when there is one; sentences begin with it.
+    pub(crate) file: Option<PathBuf>,
+    nodes: Node,
+}
+
+/// How Asterisk is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ari {
+    pub(crate) base_url: String,
+    pub(crate) username: String,
+    pub(crate) password: Secret,
+    /// The tenant `default`'s application.
+    pub(crate) app: String,
+}
+
+impl Config {
+    /// Reads a file. Blocking.
+    pub(crate) fn load(path: &Path, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        read_file(path)
+            .and_then(|text| Self::parse(&text, Some(path), lookup))
+            .map_err(|error| error.in_file(&name))
+    }
+
+    /// What holds without any file: defaults and the environment.
+    pub(crate) fn without_file(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        Self::parse("", None, lookup).map_err(|error| error.in_file(DEFAULT_FILE))
+    }
+
+    /// Reads a text.
+    pub(crate) fn parse(text: &str, file: Option<&Path>, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let nodes = tree::parse(text, &|text| env::substitute(text, lookup))?;
+        if !matches!(nodes.kind, Kind::Map(_)) {
+            let problem = "the file does not consist of `key: value` lines; `voxtra init` writes one that does";
+            return Err(ConfigError::at(nodes.line, problem));
+        }
+        let root: Root = de::read(&nodes)?;
+        let asterisk = ari(&root, lookup);
+        let config = Self { root, asterisk, file: file.map(Path::to_owned), nodes };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// A sentence about a key, with the line where it stands, or of the deepest section around it that is there.
+    pub(crate) fn error_at(&self, path: &[&str], problem: impl Into<String>) -> ConfigError {
+        let mut error = ConfigError::of_file(&self.file_name(), problem);
+        error.line = self.file.is_some().then(|| self.nodes.line_of(path));
+        error.path = path.iter().map(|&key| key.to_owned()).collect();
+        error
+    }
+
+    /// The file's name for sentences.
+    pub(crate) fn file_name(&self) -> String {
+        self.file.as_deref().map_or_else(|| DEFAULT_FILE.to_owned(), |path| path.display().to_string())
+    }
+
+    /// Where AudioSocket connections are to be taken, when the file says.
+    pub(crate) fn audiosocket_listen(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        let path = ["media", "audiosocket_listen"];
+        match self.root.media.audiosocket_listen.as_str() {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                let problem = format!("`{}` is no address; write one such as `127.0.0.1:9092`", suggest::shorten(text));
+                self.error_at(&path, problem)
+            }),
+        }
+    }
+
+    /// Where handlers come from, when the command line does not say. A relative folder starts at the file's.
+    pub(crate) fn plugin_dir(&self) -> PathBuf {
+        match self.root.plugins.dir.as_str() {
+            "" => self.beside_file(DEFAULT_PLUGIN_DIR),
+            dir => self.beside_file(dir),
+        }
+    }
+
+    /// Where compiled handlers are kept; `None`: nowhere, which an empty `plugins.cache_dir` asks for.
+    pub(crate) fn cache_dir(&self, lookup: Lookup<'_>) -> Option<PathBuf> {
+        match self.root.plugins.cache_dir.as_deref() {
+            Some("") => None,
+            Some(dir) => Some(self.beside_file(dir)),
+            None => user_cache_dir(lookup),
+        }
+    }
+
+    /// The keys that are set though this version does nothing with them, and why.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        UNUSED
+            .iter()
+            .filter(|(path, _)| self.is_set(path))
+            .map(|(path, why)| format!("{}: {}: {why}", self.place(path), path.join(".")))
+            .collect()
+    }
+
+    /// The tenants with the application that tells each apart: `default` first.
+    pub(crate) fn tenants(&self) -> Vec<(String, Tenant)> {
+        let mut default = self.root.tenants.get(DEFAULT_TENANT).cloned().unwrap_or_default();
+        if default.app_name.is_empty() {
+            default.app_name.clone_from(&self.asterisk.app);
+        }
+        default.routes.extend(self.root.routes.iter().cloned());
+        default.on_failure = default.on_failure.or_else(|| self.root.on_failure.clone());
+        let mut all = vec![(DEFAULT_TENANT.to_owned(), default)];
+        for (name, tenant) in self.root.tenants.iter().filter(|(name, _)| *name != DEFAULT_TENANT) {
+            let mut tenant = tenant.clone();
+            if tenant.app_name.is_empty() {
+                tenant.app_name = format!("{}-{name}", self.asterisk.app);
+            }
+            tenant.on_failure = tenant.on_failure.or_else(|| self.root.on_failure.clone());
+            all.push((name.clone(), tenant));
+        }
+        all
+    }
+
+    fn beside_file(&self, path: &str) -> PathBuf {
+        match self.file.as_deref().and_then(Path::parent) {
+            Some(dir) => dir.join(path),
+            None => PathBuf::from(path),
+        }
+    }
+
+    fn is_set(&self, path: &[&str]) -> bool {
+        let mut node = &self.nodes;
+        for key in path {
+            match node.get(key) {
+                Some(child) => node = child,
+                None => return false,
+            }
+        }
+        node.kind != Kind::Null
+    }
+
+    fn place(&self, path: &[&str]) -> String {
+        format!("{}:{}", self.file_name(), self.nodes.line_of(path))
+    }
+
+    /// What no single key shows.
+    fn check(&self) -> Result<(), ConfigError> {
+        self.audiosocket_listen()?;
+        let fail = |path: &[&str], problem: String| Err(self.error_at(path, problem));
+        for name in self.root.tenants.keys() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+                return fail(&["tenants", name], "a tenant's name is 1 to 64 letters, digits, `-` or `_`; rename it".into());
+            }
+        }
+        let tenants = self.tenants();
+        for (index, (name, tenant)) in tenants.iter().enumerate() {
+            let twin = tenants.iter().take(index).find(|(_, other)| other.app_name == tenant.app_name);
+            if let Some((other, _)) = twin {
+                let problem = format!("the tenant `{other}` has the application `{}` already; give each its own", tenant.app_name);
+                return fail(&["tenants", name, "app_name"], problem);
+            }
+        }
+        let sizes = [
+            (["plugins", "max_component_mib"], self.root.plugins.max_component_mib, 1, 1024),
+            (["plugins", "max_instances"], self.root.plugins.max_instances, 1, 20_000),
+            (["limits", "max_calls"], self.root.limits.max_calls, 1, 100_000),
+            (["limits", "call_ms"], self.root.limits.call_ms, 1_000, 604_800_000),
+            (["limits", "handler_grace_ms"], self.root.limits.handler_grace_ms, 0, 600_000),
+            (["limits", "hook_ms"], self.root.limits.hook_ms, 0, 600_000),
+            (["limits", "memory_mib"], self.root.limits.memory_mib, 1, 4096),
+            (["limits", "cpu_ms"], self.root.limits.cpu_ms, 10, 86_400_000),
+            (["limits", "table_elements"], self.root.limits.table_elements, 100, 10_000_000),
+            (["limits", "host_call_bytes"], self.root.limits.host_call_bytes, 4096, 1 << 30),
+            (["limits", "handles"], self.root.limits.handles, 10, 1_000_000),
+        ];
+        for (path, value, least, most) in sizes {
+            if !(least..=most).contains(&value) {
+                return fail(&path, format!("{value} is out of range; use {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+const DEFAULT_TENANT: &str = "default";
+
+/// Keys of 0.3.1 that are read and do nothing here.
+const UNUSED: [(&[&str], &str); 12] = [
+    (&["ai"], "accepted; this version has no AI providers yet"),
+    (&["backend", "webhook"], "accepted; this version sends no webhooks yet"),
+    (&["server", "host"], "accepted; this version has no control server yet"),
+    (&["server", "port"], "accepted; this version has no control server yet"),
+    (&["telephony", "livekit"], "accepted; LiveKit is not compiled in"),
+    (&["telephony", "sip_trunks"], "accepted; trunks are set up in Asterisk's pjsip.conf"),
+    (&["media", "codec"], "accepted; audio between Asterisk and the host is always 16-bit linear"),
+    (&["media", "sample_rate"], "accepted; each handler chooses its rate when it opens the audio"),
+    (&["media", "channels"], "accepted; telephone audio has one channel"),
+    (&["media", "frame_duration_ms"], "accepted; frames are always 20 ms"),
+    (&["media", "buffer_size_ms"], "accepted; queues are always 200 ms"),
+    (&["media", "enable_echo_cancellation"], "accepted; echo is cancelled by the telephone or the trunk"),
+];
+
+fn ari(root: &Root, lookup: Lookup<'_>) -> Ari {
+    let written = root.telephony.asterisk.clone().unwrap_or_default();
+    let or_env = |written: Option<String>, name: &str, default: &str| {
+        written.or_else(|| lookup(name).filter(|value| !value.is_empty())).unwrap_or_else(|| default.to_owned())
+    };
+    let password = written.password.map(|secret| secret.0);
+    Ari {
+        base_url: or_env(written.base_url, "VOXTRA_ARI_URL", DEFAULT_ARI_URL),
+        username: or_env(written.username, "VOXTRA_ARI_USER", DEFAULT_ARI_USER),
+        password: Secret(or_env(password, "VOXTRA_ARI_PASSWORD", DEFAULT_ARI_PASSWORD)),
+        app: written.app_name.unwrap_or_else(|| DEFAULT_ARI_APP.to_owned()),
+    }
+}
+
+fn user_cache_dir(lookup: Lookup<'_>) -> Option<PathBuf> {
+    let set = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
+    Some(base.join("voxtra"))
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |error: &io::Error| {
+        let problem = match error.kind() {
+            io::ErrorKind::NotFound => "the file is not there; `voxtra init` writes one, `-c` names another".to_owned(),
+            io::ErrorKind::PermissionDenied => "the file may not be read by this user; change its mode".to_owned(),
+            _ => format!("the file cannot be read ({error}); name another with `-c`"),
+        };
+        ConfigError::of_file("", problem)
+    };
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let problem = format!("the file is larger than {} MiB; name another with `-c`", MAX_FILE_BYTES >> 20);
+        return Err(ConfigError::of_file("", problem));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
+        ConfigError::at(line, "there is a byte that is not UTF-8; save the file as UTF-8")
+    })
+}
+
+#[cfg(test)]
+mod tests;

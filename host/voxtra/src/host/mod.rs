@@ -1,0 +1,71 @@
+//! What every command that takes calls puts together: runtimes, handlers, the switchboard of calls.
+
+pub(crate) mod pbx;
+mod plan;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime as Tokio};
+use voxtra_core::event::EventSink;
+use voxtra_plugins::{Handler, Limits, Runtime, RuntimeOptions};
+use voxtra_session::{Host, Runtimes};
+
+use crate::config::{Config, Lookup};
+
+pub(crate) use plan::{Plan, handler_of};
+
+/// The handler of calls that no route takes.
+pub(crate) const DEFAULT_HANDLER: &str = "default";
+
+/// Control waits for the network and little else.
+const CONTROL_THREADS: usize = 2;
+
+/// The runtime of everything that is neither guest code nor audio.
+pub(crate) fn control_runtime() -> anyhow::Result<Tokio> {
+    let runtime = Builder::new_multi_thread().worker_threads(CONTROL_THREADS).thread_name("voxtra-control").enable_all().build();
+    runtime.context("the control threads cannot be started; free memory")
+}
+
+/// The runtime on which guest code runs, and nothing else: one thread for each processor.
+pub(crate) fn guest_runtime() -> anyhow::Result<Tokio> {
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let number = AtomicUsize::new(1);
+    let name = move || format!("voxtra-guest-{}", number.fetch_add(1, Ordering::Relaxed));
+    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name_fn(name).enable_all().build();
+    runtime.context("the handlers' threads cannot be started; free memory")
+}
+
+/// The switchboard of calls for a plan.
+pub(crate) fn switchboard(plan: Plan, events: Arc<dyn EventSink>, runtimes: Runtimes) -> Arc<Host> {
+    Host::new(plan.options, Arc::new(plan.catalog), plan.router, events, runtimes)
+}
+
+/// The WebAssembly runtime that the configuration describes.
+pub(crate) fn wasm_runtime(config: &Config, lookup: Lookup<'_>) -> anyhow::Result<Arc<Runtime>> {
+    let (plugins, limits) = (&config.root.plugins, &config.root.limits);
+    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    let options = RuntimeOptions {
+        max_instances: plugins.max_instances,
+        max_component_bytes: u64::from(plugins.max_component_mib) << 20,
+        cache_dir: config.cache_dir(lookup),
+        limits: Limits {
+            memory_bytes: count(limits.memory_mib) << 20,
+            table_elements: count(limits.table_elements),
+            cpu: Duration::from_millis(limits.cpu_ms.into()),
+            host_call_bytes: count(limits.host_call_bytes),
+            handles: count(limits.handles),
+        },
+    };
+    Ok(Runtime::new(options)?)
+}
+
+/// A handler in a line.
+pub(crate) fn describe(handler: &Handler) -> String {
+    let hook = if handler.has_hangup_hook() { ", with a hang-up hook" } else { "" };
+    let kib = handler.size_bytes().div_ceil(1024);
+    format!("{}/{} version {} ({kib} KiB{hook})", handler.tenant(), handler.name(), handler.version())
+}

@@ -6,12 +6,12 @@ use std::future::{pending, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::BoxFuture;
 use crate::call::{Direction, HangupCause};
 use crate::error::CallError;
 use crate::ids::{CallId, PlaybackId};
 use crate::media::{AudioSink, AudioSource, Frame, LinkClosed, MediaLink};
 use crate::telephony::{Leg, LegEvent, LegEvents, NewLeg};
-use crate::BoxFuture;
 
 /// What was asked of a [`FakeLeg`].
 #[derive(Debug, Clone, PartialEq, Eq)]

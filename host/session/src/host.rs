@@ -19,8 +19,8 @@ use crate::router::{Routed, Router};
 use crate::stats::{Counters, HostStats};
 use crate::task::CallTask;
 
-/// What a shutdown waits beyond its limit for tasks that have been told to stop at once.
-const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
+/// What a shutdown waits beyond its limit for what is cut short then: handlers that stop, hooks that have just begun.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(3);
 
 /// The longest grace of a shutdown; more would only overflow a clock.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -76,7 +76,7 @@ impl Host {
         runtimes: Runtimes,
     ) -> Arc<Self> {
         let inner = Inner {
-            options,
+            options: options.clamped(),
             runtimes,
             sink,
             counters: Arc::default(),
@@ -131,8 +131,8 @@ impl Host {
         let _ = active.wait_for(|active| *active == 0).await;
     }
 
-    /// Takes no more calls, ends those that are up, and waits until they are gone: at most `grace`, after which
-    /// whatever a call still does is cut short. Returns how many calls could not be ended; 0 unless a call's task
+    /// Takes no more calls, ends those that are up, and waits until they are gone. After `grace` whatever a call still
+    /// does is cut short, which takes 3 s at most. Returns how many calls could not be ended; 0 unless a call's task
     /// cannot run.
     pub async fn shutdown(&self, grace: Duration) -> usize {
         let deadline = Instant::now() + grace.min(SHUTDOWN_MAX);
@@ -260,4 +260,3 @@ fn no_handler(routed: &Routed) -> Refusal {
         cause: HangupCause::Rejected,
     }
 }
-

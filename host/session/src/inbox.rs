@@ -72,10 +72,7 @@ pub(crate) struct LegInbox {
 }
 
 impl LegInbox {
-    pub(crate) fn new(
-        signals: Arc<Signals>,
-        counters: Arc<Counters>,
-    ) -> (Self, mpsc::Receiver<LegEvent>) {
+    pub(crate) fn new(signals: Arc<Signals>, counters: Arc<Counters>) -> (Self, mpsc::Receiver<LegEvent>) {
         let (events, receiver) = mpsc::channel(LEG_EVENTS_MAX);
         (Self { events, signals, counters, ended: AtomicBool::new(false) }, receiver)
     }

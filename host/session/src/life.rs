@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
-use voxtra_core::{Event, EventType, EndReason};
+use voxtra_core::{EndReason, Event, EventType};
 
 use crate::call::CallShared;
 use crate::host::Inner;
@@ -45,8 +45,7 @@ impl CallLife {
         self.begun = true;
         let info = &self.shared.info;
         let direction = info.direction.as_str();
-        let started =
-            json!({"caller_id": info.caller_id, "called_number": info.called_number, "direction": direction});
+        let started = json!({"caller_id": info.caller_id, "called_number": info.called_number, "direction": direction});
         self.emit(EventType::CallStarted, started);
         let tenant = info.tenant.as_str();
         let created = json!({"tenant": tenant, "route": info.route, "handler": handler, "version": version});

@@ -39,7 +39,9 @@ pub(crate) fn level(quiet: LevelFilter, verbose: u8) -> LevelFilter {
 pub(crate) fn start(options: LogOptions) {
     // Other people's crates say little that an operator can act on.
     let others = options.level.min(LevelFilter::WARN);
-    let targets = Targets::new().with_default(others).with_target("voxtra", options.level);
+    let targets = Targets::new().with_default(others);
+    // The lines of handlers come under a target of their own.
+    let targets = targets.with_target("voxtra", options.level).with_target("handler", options.level);
     let registry = tracing_subscriber::registry();
     let started = match (options.format, options.with_time) {
         (LogFormat::Json, _) => {

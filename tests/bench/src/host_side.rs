@@ -2,18 +2,21 @@
 //! that has nothing to do but to say that calls are there.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::runtime::{Builder, Runtime as Tokio};
+use tokio::sync::Mutex;
 use voxtra_ari::audiosocket::{AudioSocketServer, ServerOptions};
-use voxtra_core::ids::PlaybackId;
 use voxtra_core::{
-    BoxFuture, CallError, CallId, Direction, Event, EventSink, HangupCause, Leg, LegEvent, LegEvents, MediaLink,
-    NewLeg, Switchboard, TenantId,
+    BoxFuture, CallError, CallId, Direction, Event, EventSink, HandlerName, HangupCause, Leg, LegEvent, LegEvents,
+    MediaLink, NewLeg, PlaybackId, Switchboard, TenantId,
 };
 use voxtra_plugins::{Catalog, Runtime, RuntimeOptions};
-use voxtra_session::{Host, HostOptions, OnFailure, Router, Runtimes, TenantRoutes};
+use voxtra_session::router::DEFAULT_NAME;
+use voxtra_session::{Host, HostOptions, Router, Runtimes};
 use voxtra_telephony::media::{AttachedMedia, MediaEvents, MediaThreads};
 
 use crate::echo::announce;
@@ -21,6 +24,11 @@ use crate::generator::caller_id;
 
 /// The stand-in's application.
 const APP: &str = "bench";
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// The callers connect one after the other.
+const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
 /// Serves so many echo calls until it is killed.
 pub(crate) fn serve(echo: &Path, calls: usize) -> Result<()> {
@@ -31,9 +39,10 @@ pub(crate) fn serve(echo: &Path, calls: usize) -> Result<()> {
         let media = MediaThreads::start(1)?;
         let options = ServerOptions::default();
         let server = Arc::new(AudioSocketServer::bind("127.0.0.1:0".parse()?, options).await?);
+        let ready = Arc::new(AtomicUsize::new(0));
         let mut lines: Vec<Arc<dyn LegEvents>> = Vec::with_capacity(calls);
         for n in 0..calls {
-            let leg = StandIn::new(n, Arc::clone(&server), Arc::clone(&media));
+            let leg = StandIn::new(n, &server, &media, &ready);
             let new = NewLeg {
                 id: CallId::from(format!("bench-{n}")),
                 app: APP.into(),
@@ -46,6 +55,10 @@ pub(crate) fn serve(echo: &Path, calls: usize) -> Result<()> {
             let events = host.incoming(new).context("the host refuses a call")?;
             leg.report_to(&events);
             lines.push(events);
+        }
+        // A connection whose call has not asked for its audio yet would be turned away.
+        while ready.load(Ordering::Relaxed) < calls {
+            tokio::time::sleep(POLL).await;
         }
         announce(server.local_addr());
         std::future::pending::<()>().await;
@@ -61,13 +74,11 @@ fn guest_runtime() -> Result<Tokio> {
 
 fn host(echo: &Path, guests: &Tokio) -> Result<Arc<Host>> {
     let runtime = Runtime::new(RuntimeOptions::default())?;
-    let handler = runtime.load_file(&TenantId::default(), echo)?;
-    let mut name = TenantRoutes::new(TenantId::default(), APP);
-    name.default_handler = Some(handler.name().clone());
-    let _ = OnFailure::default();
+    let wasm = crate::read_guest(echo)?;
+    let handler = runtime.load_bytes(&TenantId::default(), &HandlerName::from(DEFAULT_NAME), &wasm)?;
+    let handlers = Arc::new(Catalog::from_handlers([handler]));
     let runtimes = Runtimes { control: tokio::runtime::Handle::current(), guests: guests.handle().clone() };
-    let catalog = Catalog::from_handlers([handler]);
-    Ok(Host::new(HostOptions::default(), catalog, Router::new(vec![name]), Arc::new(Nowhere), runtimes))
+    Ok(Host::new(HostOptions::default(), handlers, Router::single(APP), Arc::new(Nowhere), runtimes))
 }
 
 struct Nowhere;
@@ -81,13 +92,27 @@ struct StandIn {
     n: usize,
     server: Arc<AudioSocketServer>,
     media: Arc<MediaThreads>,
-    open: tokio::sync::Mutex<Option<AttachedMedia>>,
-    events: std::sync::OnceLock<std::sync::Weak<dyn LegEvents>>,
+    /// How many legs wait for their audio connection.
+    ready: Arc<AtomicUsize>,
+    open: Mutex<Option<AttachedMedia>>,
+    events: OnceLock<Weak<dyn LegEvents>>,
 }
 
 impl StandIn {
-    fn new(n: usize, server: Arc<AudioSocketServer>, media: Arc<MediaThreads>) -> Arc<Self> {
-        Arc::new(Self { n, server, media, open: tokio::sync::Mutex::default(), events: std::sync::OnceLock::new() })
+    fn new(
+        n: usize,
+        server: &Arc<AudioSocketServer>,
+        media: &Arc<MediaThreads>,
+        ready: &Arc<AtomicUsize>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            n,
+            server: Arc::clone(server),
+            media: Arc::clone(media),
+            ready: Arc::clone(ready),
+            open: Mutex::default(),
+            events: OnceLock::new(),
+        })
     }
 
     fn report_to(&self, events: &Arc<dyn LegEvents>) {
@@ -95,7 +120,8 @@ impl StandIn {
     }
 
     async fn connect(&self, rate_hz: u32) -> Result<MediaLink> {
-        let expected = self.server.expect_within(caller_id(self.n), std::time::Duration::from_secs(60))?;
+        let expected = self.server.expect_within(caller_id(self.n), HELLO_LIMIT)?;
+        self.ready.fetch_add(1, Ordering::Relaxed);
         let events = self.events.get().cloned();
         let attached = self.media.attach_audiosocket(expected.await?, rate_hz, Arc::new(Lost(events)))?;
         let link = attached.link.clone();
@@ -104,11 +130,11 @@ impl StandIn {
     }
 }
 
-struct Lost(Option<std::sync::Weak<dyn LegEvents>>);
+struct Lost(Option<Weak<dyn LegEvents>>);
 
 impl MediaEvents for Lost {
     fn lost(&self) {
-        if let Some(events) = self.0.as_ref().and_then(std::sync::Weak::upgrade) {
+        if let Some(events) = self.0.as_ref().and_then(Weak::upgrade) {
             events.deliver(LegEvent::MediaLost);
         }
     }

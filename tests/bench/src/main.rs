@@ -11,6 +11,7 @@ mod sandbox;
 mod stats;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
@@ -31,7 +32,17 @@ struct Options {
     seconds: u64,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Result<()> {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         // The two servers under test are processes of their own, so that their CPU time can be told apart.
@@ -50,7 +61,11 @@ fn run(options: &Options) -> Result<()> {
         echo.push(echo::measure(calls, options.seconds)?);
     }
     let report = report::Report::new(sandbox, echo);
-    if options.json { println!("{}", report.to_json()) } else { print!("{}", report.to_table()) }
+    if options.json {
+        println!("{}", report.to_json())
+    } else {
+        print!("{}", report.to_table())
+    }
     Ok(())
 }
 

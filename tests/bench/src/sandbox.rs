@@ -130,8 +130,7 @@ async fn bare_host_calls(caller: &[u8]) -> wasmtime::Result<Vec<u64>> {
     let mut linker = Linker::<()>::new(&engine);
     let mut session = linker.instance("voxtra:call/call-session@0.1.0")?;
     session.resource("call", ResourceType::host::<BareCall>(), |_, _| Ok(()))?;
-    session
-        .func_wrap("[method]call.state", |_, (_call,): (Resource<BareCall>,)| Ok((State::InProgress,)))?;
+    session.func_wrap("[method]call.state", |_, (_call,): (Resource<BareCall>,)| Ok((State::InProgress,)))?;
     let pre = linker.instantiate_pre(&component)?;
     let mut times = Vec::new();
     for _ in 0..ROUNDS {

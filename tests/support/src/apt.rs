@@ -17,6 +17,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 #[derive(Debug)]
 pub struct PrivateApt {
     dir: PathBuf,
+    archive: Archive,
     mirror: String,
 }
 
@@ -27,6 +28,15 @@ pub enum Archive {
     Main,
     /// The security archive that this machine's apt knows.
     Security,
+}
+
+impl Archive {
+    fn suite_of(self, release: &str) -> String {
+        match self {
+            Self::Main => release.to_owned(),
+            Self::Security => format!("{release}-security"),
+        }
+    }
 }
 
 impl PrivateApt {
@@ -54,7 +64,7 @@ impl PrivateApt {
             fs::create_dir_all(dir.join(folder)).with_context(|| format!("cannot write to {}", dir.display()))?;
         }
         fs::write(dir.join("state/status"), "")?;
-        let apt = Self { dir: dir.to_path_buf(), mirror };
+        let apt = Self { dir: dir.to_path_buf(), archive, mirror };
         fs::write(dir.join("apt.conf"), apt.configuration())?;
         Ok(apt)
     }
@@ -71,6 +81,14 @@ impl PrivateApt {
             .with_context(|| format!("Debian's suite {suite} cannot be read"))
     }
 
+    /// Reads the package lists of this machine's own release.
+    ///
+    /// # Errors
+    /// As [`PrivateApt::use_suite`].
+    pub fn use_own_release(&self) -> Result<()> {
+        self.use_suite(&self.own_suite()?)
+    }
+
     /// The versions that the suite has of a package, as apt orders them.
     ///
     /// # Errors
@@ -78,6 +96,16 @@ impl PrivateApt {
     pub fn versions(&self, package: &str) -> Result<Vec<String>> {
         let table = self.run("apt-cache", &["madison", package])?;
         Ok(table.lines().filter_map(|line| line.split('|').nth(1)).map(|v| v.trim().to_owned()).collect())
+    }
+
+    /// The names of the packages that a `name=version` depends on, first alternatives only.
+    ///
+    /// # Errors
+    /// When apt fails.
+    pub fn depends(&self, package: &str) -> Result<Vec<String>> {
+        let record = self.run("apt-cache", &["show", package])?;
+        let line = record.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or_default();
+        Ok(line.split(',').filter_map(|one| one.split_whitespace().next()).map(str::to_owned).collect())
     }
 
     /// Fetches packages, `name` or `name=version`, with everything that they need; returns the files.
@@ -102,6 +130,11 @@ impl PrivateApt {
         args.extend(packages);
         retried(|| self.run_in(&into, "apt-get", &args).map(drop)).context("the packages cannot be fetched")?;
         debs_in(&into)
+    }
+
+    fn own_suite(&self) -> Result<String> {
+        let release = own_release().context("this is not a Debian machine")?;
+        Ok(self.archive.suite_of(&release))
     }
 
     fn run(&self, tool: &str, args: &[&str]) -> Result<String> {
@@ -198,10 +231,7 @@ fn mirror(archive: Archive) -> Result<String> {
         return Ok(mirror);
     }
     let release = own_release().context("this is not a Debian machine; VOXTRA_DEBIAN_MIRROR can name a mirror")?;
-    let wanted = match archive {
-        Archive::Main => release,
-        Archive::Security => format!("{release}-security"),
-    };
+    let wanted = archive.suite_of(&release);
     let output = Command::new("apt-get")
         .args(["indextargets", "--no-release-info", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"])
         .stdin(Stdio::null())
@@ -252,5 +282,5 @@ fn retried<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
 /// The line of a program's error output that says most: apt puts its errors behind `E:`.
 fn complaint(stderr: &str) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines().find(|l| l.starts_with("E:")).or_else(|| lines().last()).unwrap_or("no reason given").to_owned()
+    lines().find(|l| l.starts_with("E:")).or_else(|| lines().next_back()).unwrap_or("no reason given").to_owned()
 }

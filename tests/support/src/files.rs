@@ -72,6 +72,7 @@ impl TempDir {
     /// When the temporary folder cannot be written.
     pub fn new(word: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        remove_leftovers(word);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = std::env::temp_dir().join(format!("voxtra-{word}-{}-{number}", std::process::id()));
@@ -87,6 +88,19 @@ impl TempDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Removes folders of processes that were killed before they could.
+fn remove_leftovers(word: &str) {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
+    let beginning = format!("voxtra-{word}-");
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|n| n.strip_prefix(&beginning)?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

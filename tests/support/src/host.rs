@@ -89,6 +89,13 @@ impl Host {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The lines from this one on, for who follows a long log.
+    #[must_use]
+    pub fn lines_from(&self, first: usize) -> Vec<Line> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.get(first..).unwrap_or_default().to_vec()
+    }
+
     /// How many lines so far hold this text.
     #[must_use]
     pub fn count(&self, text: &str) -> usize {
@@ -110,7 +117,11 @@ impl Host {
                 return Ok(line.text.clone());
             }
             // Its last lines may come a moment after its end.
-            ensure!(ended.is_none() || lines.len() > seen, "voxtra has ended before the line came:\n{}", self.last_lines());
+            ensure!(
+                ended.is_none() || lines.len() > seen,
+                "voxtra has ended before the line came:\n{}",
+                self.last_lines()
+            );
             ensure!(Instant::now() < until, "no such line within {limit:?}:\n{}", self.last_lines());
             seen = lines.len();
             tokio::time::sleep(Duration::from_millis(10)).await;

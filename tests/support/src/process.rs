@@ -93,6 +93,7 @@ pub async fn wait_for_exit(child: &mut Child, limit: Duration) -> io::Result<Opt
 /// # Errors
 /// When there is no shell, or the child is gone.
 pub fn terminate(child: &Child) -> io::Result<()> {
-    let status = Command::new("sh").arg("-c").arg("kill -TERM \"$1\"").arg("sh").arg(child.id().to_string()).status()?;
+    let status =
+        Command::new("sh").arg("-c").arg("kill -TERM \"$1\"").arg("sh").arg(child.id().to_string()).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other("the process is gone")) }
 }

@@ -106,8 +106,14 @@ pub fn read_channels(path: &Path) -> Result<Vec<Vec<i16>>> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_wav(path: &Path, signal: &[i16]) -> Result<()> {
-    let spec = hound::WavSpec { channels: 1, sample_rate: RATE_HZ, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
-    let mut writer = hound::WavWriter::create(path, spec).with_context(|| format!("cannot write {}", path.display()))?;
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: RATE_HZ,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer =
+        hound::WavWriter::create(path, spec).with_context(|| format!("cannot write {}", path.display()))?;
     for sample in signal {
         writer.write_sample(*sample)?;
     }

@@ -9,7 +9,8 @@ pub fn skipped(name: &str, reason: &str) {
     let line = format!("skipped: {name}: {reason}\n");
     print!("{line}");
     let Some(path) = std::env::var_os("VOXTRA_SKIPS") else { return };
-    let written = OpenOptions::new().create(true).append(true).open(&path).and_then(|mut f| f.write_all(line.as_bytes()));
+    let written =
+        OpenOptions::new().create(true).append(true).open(&path).and_then(|mut f| f.write_all(line.as_bytes()));
     if let Err(e) = written {
         eprintln!("cannot note a skipped test in {}: {e}", path.display());
     }

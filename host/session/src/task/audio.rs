@@ -42,7 +42,8 @@ impl CallTask {
             }
             Audio::Closing(next @ None) => *next = Some((rate_hz, reply)),
             Audio::Opening | Audio::Open(_) | Audio::Closing(Some(_)) => {
-                let why = "the call's audio is open already, and there is one at a time; drop that stream first".to_owned();
+                let why =
+                    "the call's audio is open already, and there is one at a time; drop that stream first".to_owned();
                 let _ = reply.send(Err(CallError::LimitExceeded(why)));
             }
         }

@@ -7,15 +7,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use voxtra_core::verbs::EndedCall;
-use voxtra_core::{CallError, EndReason, HangupCause};
+use voxtra_core::{CallError, EndReason};
 use voxtra_plugins::{Outcome, SharedCall, StartError};
 
-use super::failure::Stage;
+use super::failure::{Stage, one_line};
 use super::{CallTask, End, HandlerRun};
 use crate::handlers::{HandlerInstance, HandlerVersion};
 
 /// How long a task that was told to stop may take to do so: guest code looks up every few milliseconds.
 const ABORT_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a hang-up hook gets even when the host's time to stop is over: a hook is never left out.
+const HOOK_AT_LEAST: Duration = Duration::from_millis(250);
 
 type Stop = watch::Receiver<Option<Instant>>;
 
@@ -24,17 +27,21 @@ impl CallTask {
     pub(super) async fn finish(mut self, end: End) {
         let reason = self.reason(end.reason);
         self.release(&reason, end.reply).await;
-        let handler_limit = self.handler_limit();
-        let running = self.running.take();
-        let ((), run) = tokio::join!(self.end_leg(end.cause), self.wind_down(running, handler_limit));
-        if let Some(run) = run {
-            self.instance = run.instance;
-            if let Ok(Outcome::Trapped(trap)) = run.outcome {
-                self.report_error(&format!("after the end of its call, {trap}"));
-            }
+        let (leg, limit) = (Arc::clone(&self.leg), self.life.host.options.leg_end_limit);
+        let hung_up = limited(self.stop.clone(), limit, Duration::ZERO, leg.end(end.cause));
+        // The line is freed at once, whatever the handler does; and a PBX that does not answer keeps no hook waiting.
+        let (hung_up, ()) = tokio::join!(hung_up, self.part_from_handler(&reason));
+        if let Err(error) = hung_up.unwrap_or(Err(CallError::Timeout)) {
+            tracing::warn!(call = %self.shared.info.id, %error, "the call could not be hung up at the PBX");
         }
-        self.run_hook(&reason).await;
         self.life.close(&reason);
+    }
+
+    async fn part_from_handler(&mut self, reason: &EndReason) {
+        let handler = self.running.take().map(|task| (task, self.handler_limit()));
+        let wound_down = wind_down(handler, self.stop.clone()).await;
+        self.handler_gone(wound_down);
+        self.run_hook(reason).await;
     }
 
     /// A caller who hangs up while the failure policy runs does not make the handler's failure undone.
@@ -63,29 +70,21 @@ impl CallTask {
         self.leg_events.close();
     }
 
-    async fn end_leg(&self, cause: HangupCause) {
-        let (call, limit) = (&self.shared.info.id, self.life.host.options.leg_end_limit);
-        match limited(self.stop.clone(), limit, self.leg.end(cause)).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(%call, %error, "the call could not be hung up at the PBX"),
-            None => tracing::warn!(%call, "hanging up at the PBX took too long and was given up"),
+    fn handler_gone(&mut self, wound_down: WoundDown) {
+        match wound_down {
+            WoundDown::NothingRan => {}
+            WoundDown::Returned(run) => {
+                self.instance = run.instance;
+                // An error is how a handler says that its call is over.
+                if let Ok(Outcome::Trapped(trap)) = run.outcome {
+                    self.report_error(&one_line(&format!("after the end of its call, {trap}")));
+                }
+            }
+            WoundDown::CutOff => {
+                self.life.host.counters.handler_cut_off();
+                self.report_error("the handler did not return after the end of its call and was stopped");
+            }
         }
-    }
-
-    /// Waits for the handler to return, then makes it.
-    async fn wind_down(&self, running: Option<JoinHandle<HandlerRun>>, limit: Duration) -> Option<HandlerRun> {
-        let mut running = running?;
-        if let Some(run) = limited(self.stop.clone(), limit, &mut running).await {
-            return run.ok();
-        }
-        running.abort();
-        // It is gone, or has returned after all, when this is over.
-        let run = timeout(ABORT_LIMIT, running).await.ok().and_then(Result::ok);
-        if run.is_none() {
-            self.life.host.counters.handler_cut_off();
-            self.report_error("the handler did not return after the end of its call and was stopped");
-        }
-        run
     }
 
     /// When the host is stopping, the handler leaves half of the time to its hang-up hook.
@@ -111,9 +110,10 @@ impl CallTask {
         let call: SharedCall = self.session_call();
         let guests = &self.life.host.runtimes.guests;
         let mut hook = guests.spawn(on_hangup(Arc::clone(&self.handler), instance, call, ended));
-        let failure = match limited(self.stop.clone(), self.life.host.options.hook_limit, &mut hook).await {
+        let limit = self.life.host.options.hook_limit;
+        let failure = match limited(self.stop.clone(), limit, HOOK_AT_LEAST, &mut hook).await {
             Some(Ok(Ok(Outcome::Returned))) => return,
-            Some(Ok(Ok(Outcome::Error(error)))) => super::failure::one_line(&error),
+            Some(Ok(Ok(Outcome::Error(error)))) => error,
             Some(Ok(Ok(Outcome::Trapped(trap)))) => trap.to_string(),
             Some(Ok(Err(error))) => error.to_string(),
             Some(Err(error)) => format!("its task was lost ({error}); this is a fault of the host"),
@@ -123,8 +123,29 @@ impl CallTask {
                 "it took too long and was stopped".to_owned()
             }
         };
-        self.report_error(&format!("the hang-up hook failed: {failure}"));
+        self.report_error(&one_line(&format!("the hang-up hook failed: {failure}")));
     }
+}
+
+/// What became of a handler that still ran at the end of its call.
+enum WoundDown {
+    NothingRan,
+    Returned(HandlerRun),
+    CutOff,
+}
+
+/// Waits for the handler to return, then makes it.
+async fn wind_down(handler: Option<(JoinHandle<HandlerRun>, Duration)>, stop: Stop) -> WoundDown {
+    let Some((mut task, limit)) = handler else { return WoundDown::NothingRan };
+    let run = match limited(stop, limit, Duration::ZERO, &mut task).await {
+        Some(run) => run.ok(),
+        None => {
+            task.abort();
+            // It is gone, or has returned after all, when this is over.
+            timeout(ABORT_LIMIT, task).await.ok().and_then(Result::ok)
+        }
+    };
+    run.map_or(WoundDown::CutOff, WoundDown::Returned)
 }
 
 /// Runs the hook where the call was handled, or in a new instance when that one is gone.
@@ -141,20 +162,21 @@ async fn on_hangup(
     Ok(instance.on_hangup(&ended).await)
 }
 
-/// The outcome of something, unless it takes longer than a limit or than a host that is stopping allows.
-async fn limited<F: Future>(stop: Stop, limit: Duration, something: F) -> Option<F::Output> {
+/// The outcome of something, unless it takes longer than a limit or than a host that is stopping allows; such a host
+/// allows so much `at_least`.
+async fn limited<F: Future>(stop: Stop, limit: Duration, at_least: Duration, something: F) -> Option<F::Output> {
     tokio::select! {
         biased;
         outcome = something => Some(outcome),
         () = sleep(limit) => None,
-        () = stop_deadline(stop) => None,
+        () = stop_deadline(stop, Instant::now() + at_least) => None,
     }
 }
 
-async fn stop_deadline(mut stop: Stop) {
+async fn stop_deadline(mut stop: Stop, earliest: Instant) {
     let deadline = stop.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
     match deadline {
-        Some(deadline) => sleep_until(deadline).await,
+        Some(deadline) => sleep_until(deadline.max(earliest)).await,
         None => std::future::pending().await,
     }
 }

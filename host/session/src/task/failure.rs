@@ -36,11 +36,11 @@ impl CallTask {
         self.instance = run.instance;
         let failure = match run.outcome {
             Ok(Outcome::Returned) => return Some(End::because(EndReason::HandlerReturned)),
-            Ok(Outcome::Error(error)) => format!("the handler returned an error: {}", one_line(&error)),
+            Ok(Outcome::Error(error)) => format!("the handler returned an error: {error}"),
             Ok(Outcome::Trapped(trap)) => trap.to_string(),
             Err(error) => error.to_string(),
         };
-        self.handler_failed(failure)
+        self.handler_failed(one_line(&failure))
     }
 
     fn handler_failed(&mut self, failure: String) -> Option<End> {
@@ -100,10 +100,20 @@ impl CallTask {
             return self.give_up();
         }
         let Then::Transfer(target) = self.on_failure.then.clone() else { return self.give_up() };
-        self.life.emit(EventType::CallTransferred, json!({"target": target}));
+        self.tell_of_transfer();
         let deadline = Instant::now() + self.life.host.options.transfer_limit;
         self.stage = Stage::Transferring { target, deadline };
         None
+    }
+
+    /// Once: the leg's end can come before the transfer's own outcome, or without one.
+    pub(super) fn tell_of_transfer(&self) {
+        let data = match (&self.stage, &self.on_failure.then) {
+            (Stage::Transferring { .. }, _) => return,
+            (Stage::Failed(_), Then::Transfer(target)) => json!({"target": target}),
+            _ => json!({}),
+        };
+        self.life.emit(EventType::CallTransferred, data);
     }
 
     pub(super) fn transfer_timed_out(&mut self, now: Instant) -> Option<End> {
@@ -141,7 +151,7 @@ async fn apologise(call: &SessionCall, prompts: Vec<String>, limit: Duration) {
     tracing::warn!(call = %call.info().id, error, "the failure policy's prompts could not be played");
 }
 
-/// A guest's own words, fit for a line: they may hold anything.
+/// A sentence with a guest's own words in it, which may hold anything, made fit for a line.
 pub(super) fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 300;
     let mut line: String = text.chars().take(MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -149,11 +149,10 @@ impl CallTask {
                 run = handler_run(&mut self.running) => self.on_handler_run(run),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.on_done(done),
-                    Err(error) => {
-                        // Its caller is told by the reply that went with it.
-                        tracing::error!(call = %self.shared.info.id, %error, "a verb of the telephony adapter failed badly");
-                        None
-                    }
+                    // Who knows what it has left behind.
+                    Err(error) => Some(End::because(EndReason::TelephonyFailed(format!(
+                        "a verb of the telephony adapter broke ({error}); this is a fault of the host"
+                    )))),
                 },
                 Some(message) = self.messages.recv() => self.on_message(message),
             };
@@ -186,7 +185,10 @@ impl CallTask {
     fn leg_ended(&mut self, end: LegEnd) -> End {
         End::because(match end {
             LegEnd::HungUp => EndReason::CallerHungUp,
-            LegEnd::Transferred => EndReason::Transferred,
+            LegEnd::Transferred => {
+                self.tell_of_transfer();
+                EndReason::Transferred
+            }
             LegEnd::Failed(why) => EndReason::TelephonyFailed(why),
         })
     }
@@ -208,7 +210,8 @@ impl CallTask {
         let now = Instant::now();
         if now >= self.call_limit() {
             let limit = humantime::format_duration(self.life.host.options.call_limit);
-            let why = format!("the call lasted {limit}, the longest that one may; raise the limit if that is too short");
+            let why =
+                format!("the call lasted {limit}, the longest that one may; raise the limit if that is too short");
             return Some(End::because(EndReason::HandlerFailed(why)));
         }
         self.gathering_timed_out(now);
@@ -312,6 +315,7 @@ async fn stopping(stop: &mut watch::Receiver<Option<Instant>>) {
 
 /// A verb of the leg, with the limit for one that does not come back.
 async fn leg_verb<T>(verb: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-    let late = || CallError::Telephony(format!("the telephony adapter took longer than {} s", LEG_VERB_LIMIT.as_secs()));
+    let late =
+        || CallError::Telephony(format!("the telephony adapter took longer than {} s", LEG_VERB_LIMIT.as_secs()));
     timeout(LEG_VERB_LIMIT, verb).await.unwrap_or_else(|_| Err(late()))
 }

@@ -176,17 +176,17 @@ impl CallTask {
         current.prompt = None;
         match outcome {
             Ok(()) => current.gathering.prompts_over(Instant::now()),
-            Err(error) => self.end_gathering(Err(error)),
+            Err(error) => {
+                self.end_gathering(Err(error));
+                self.serve_gatherings();
+            }
         }
     }
 
     pub(super) fn key_pressed(&mut self, dtmf: Dtmf) {
         let Some(dtmf) = known_key(dtmf) else { return };
         let key = dtmf.digit;
-        self.life.emit(
-            EventType::DtmfReceived,
-            json!({"digit": key.to_string(), "duration_ms": dtmf.duration_ms}),
-        );
+        self.life.emit(EventType::DtmfReceived, json!({"digit": key.to_string(), "duration_ms": dtmf.duration_ms}));
         self.tell_handler(HandlerEvent::Dtmf(dtmf));
         if self.verbs.digits.len() >= DIGITS_MAX {
             self.verbs.digits.pop_front();

@@ -1,1 +1,273 @@
-//! tests
+//! What is claimed of calls, on virtual time, without wasm: handlers are closures, the leg is a fake.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod audio;
+mod ending;
+mod failure;
+mod host;
+mod keys;
+mod once;
+mod play;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+use voxtra_core::event::RecordingEventSink;
+use voxtra_core::fake::FakeLeg;
+use voxtra_core::telephony::LegEnd;
+use voxtra_core::verbs::{Dtmf, EndedCall};
+use voxtra_core::{BoxFuture, CallId, EventType, HandlerName, LegEvent, PlaybackId, Switchboard, TenantId};
+use voxtra_plugins::{Outcome, SharedCall, StartError, Trap, TrapKind};
+
+use crate::handlers::{HandlerInstance, HandlerVersion, Handlers};
+use crate::host::Host;
+use crate::options::{HostOptions, OnFailure, Runtimes};
+use crate::router::{Router, TenantRoutes};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Script = Arc<dyn Fn(SharedCall) -> BoxFuture<'static, Outcome> + Send + Sync>;
+type Hook = Arc<dyn Fn(EndedCall) -> BoxFuture<'static, Outcome> + Send + Sync>;
+
+/// A handler made of closures.
+struct TestHandler {
+    name: HandlerName,
+    script: Script,
+    hook: Option<Hook>,
+    busy: AtomicBool,
+    starts: Arc<AtomicUsize>,
+    /// What hooks were told, and the number of the instance that they ran in.
+    hooked: Arc<Mutex<Vec<(usize, EndedCall)>>>,
+}
+
+impl TestHandler {
+    fn new<F>(name: &str, script: impl Fn(SharedCall) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        Self {
+            name: HandlerName::from(name),
+            script: Arc::new(move |call| Box::pin(script(call))),
+            hook: None,
+            busy: AtomicBool::new(false),
+            starts: Arc::default(),
+            hooked: Arc::default(),
+        }
+    }
+
+    /// The handler of every call, with a hook that only notes what it was told.
+    fn default<F>(script: impl Fn(SharedCall) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        Self::new("default", script).with_hook(|_| async { Outcome::Returned })
+    }
+
+    fn with_hook<F>(mut self, hook: impl Fn(EndedCall) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        self.hook = Some(Arc::new(move |ended| Box::pin(hook(ended))));
+        self
+    }
+}
+
+struct TestInstance {
+    number: usize,
+    call: SharedCall,
+    script: Script,
+    hook: Option<Hook>,
+    hooked: Arc<Mutex<Vec<(usize, EndedCall)>>>,
+    alive: bool,
+}
+
+impl HandlerVersion for TestHandler {
+    fn name(&self) -> &HandlerName {
+        &self.name
+    }
+
+    fn version(&self) -> &str {
+        "0123456789ab"
+    }
+
+    fn has_hangup_hook(&self) -> bool {
+        self.hook.is_some()
+    }
+
+    fn start(&self, call: SharedCall) -> BoxFuture<'_, Result<Box<dyn HandlerInstance>, StartError>> {
+        Box::pin(async move {
+            if self.busy.load(Ordering::Relaxed) {
+                return Err(StartError::Busy);
+            }
+            let number = self.starts.fetch_add(1, Ordering::Relaxed);
+            let (script, hook, hooked) = (Arc::clone(&self.script), self.hook.clone(), Arc::clone(&self.hooked));
+            Ok(Box::new(TestInstance { number, call, script, hook, hooked, alive: true }) as Box<dyn HandlerInstance>)
+        })
+    }
+}
+
+impl HandlerInstance for TestInstance {
+    fn handle(&mut self) -> BoxFuture<'_, Outcome> {
+        Box::pin(async move {
+            self.alive = false;
+            let outcome = (self.script)(Arc::clone(&self.call)).await;
+            self.alive = !matches!(outcome, Outcome::Trapped(_));
+            outcome
+        })
+    }
+
+    fn on_hangup<'a>(&'a mut self, ended: &'a EndedCall) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            self.hooked.lock().unwrap().push((self.number, ended.clone()));
+            match &self.hook {
+                Some(hook) => hook(ended.clone()).await,
+                None => Outcome::Returned,
+            }
+        })
+    }
+
+    fn is_alive(&self) -> bool {
+        self.alive
+    }
+}
+
+#[derive(Default)]
+struct TestHandlers(HashMap<HandlerName, Arc<TestHandler>>);
+
+impl Handlers for TestHandlers {
+    fn get(&self, _tenant: &TenantId, name: &HandlerName) -> Option<Arc<dyn HandlerVersion>> {
+        self.0.get(name).map(|handler| Arc::clone(handler) as Arc<dyn HandlerVersion>)
+    }
+}
+
+fn catalog(handlers: impl IntoIterator<Item = TestHandler>) -> Arc<TestHandlers> {
+    Arc::new(TestHandlers(handlers.into_iter().map(|h| (h.name.clone(), Arc::new(h))).collect()))
+}
+
+/// A host with what its tests look at.
+struct Kit {
+    host: Arc<Host>,
+    sink: Arc<RecordingEventSink>,
+    handlers: Arc<TestHandlers>,
+}
+
+impl Kit {
+    fn new(handlers: impl IntoIterator<Item = TestHandler>) -> Self {
+        Self::with(HostOptions::default(), OnFailure::default(), handlers)
+    }
+
+    fn with(options: HostOptions, on_failure: OnFailure, handlers: impl IntoIterator<Item = TestHandler>) -> Self {
+        let handlers = catalog(handlers);
+        let sink = Arc::<RecordingEventSink>::default();
+        let tenant = TenantRoutes { app: "voxtra".into(), on_failure, ..TenantRoutes::default() };
+        let router = Router::new([tenant]).unwrap();
+        let runtimes = Runtimes::single(Handle::current());
+        let (started, told) = (Arc::clone(&handlers), Arc::clone(&sink));
+        Self { host: Host::new(options, started, router, told, runtimes), sink, handlers }
+    }
+
+    /// A call comes in.
+    fn call(&self, id: &str) -> Arc<FakeLeg> {
+        self.call_with(FakeLeg::new(), id)
+    }
+
+    fn call_with(&self, leg: Arc<FakeLeg>, id: &str) -> Arc<FakeLeg> {
+        leg.connect(self.host.incoming(leg.incoming(id)).unwrap());
+        leg
+    }
+
+    fn handler(&self, name: &str) -> &TestHandler {
+        &self.handlers.0[&HandlerName::from(name)]
+    }
+
+    /// What the default handler's hooks were told.
+    fn hooked(&self) -> Vec<(usize, EndedCall)> {
+        self.handler("default").hooked.lock().unwrap().clone()
+    }
+
+    fn kinds(&self, id: &str) -> Vec<EventType> {
+        let id = CallId::from(id);
+        self.sink.events().iter().filter(|e| e.session_id == id).map(|e| e.kind).collect()
+    }
+
+    /// What the first event of a kind says under a key.
+    fn said(&self, kind: EventType, key: &str) -> String {
+        let events = self.sink.events();
+        let event = events.iter().find(|e| e.kind == kind).unwrap_or_else(|| panic!("no {kind:?}"));
+        match &event.data[key] {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    fn end_reason(&self) -> String {
+        self.said(EventType::CallEnded, "reason")
+    }
+
+    /// The end of a call was told once, and last of all.
+    fn assert_ended_once(&self, id: &str) {
+        let kinds = self.kinds(id);
+        assert_eq!(kinds.iter().filter(|kind| **kind == EventType::CallEnded).count(), 1, "{kinds:?}");
+        assert_eq!(kinds.iter().filter(|kind| **kind == EventType::SessionDestroyed).count(), 1, "{kinds:?}");
+        assert_eq!(kinds.last(), Some(&EventType::SessionDestroyed), "{kinds:?}");
+        assert_eq!(kinds.iter().rev().nth(1), Some(&EventType::CallEnded), "{kinds:?}");
+    }
+}
+
+/// What a handler has to say about what it saw.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    fn add(&self, what: impl std::fmt::Debug) {
+        self.0.lock().unwrap().push(format!("{what:?}"));
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// A leg whose prompts last this long.
+fn leg_with_prompts_of(length: Duration) -> Arc<FakeLeg> {
+    let leg = FakeLeg::new();
+    let weak = Arc::downgrade(&leg);
+    leg.on_play(move |id: &PlaybackId, _: &[String]| {
+        let (leg, id) = (weak.clone(), id.clone());
+        tokio::spawn(async move {
+            sleep(length).await;
+            if let Some(leg) = leg.upgrade() {
+                leg.finish(&id);
+            }
+        });
+    });
+    leg
+}
+
+fn trap() -> Outcome {
+    let message = "the handler panicked or aborted; its last log lines say where".to_owned();
+    Outcome::Trapped(Trap { kind: TrapKind::Unreachable, message, backtrace: Vec::new() })
+}
+
+fn sounds(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| format!("sound:{name}")).collect()
+}
+
+fn press(leg: &FakeLeg, keys: &str) {
+    for digit in keys.chars() {
+        leg.deliver(LegEvent::Dtmf(Dtmf { digit, duration_ms: 100 }));
+    }
+}
+
+fn hang_up(leg: &FakeLeg) {
+    leg.deliver(LegEvent::Ended(LegEnd::HungUp));
+}
+
+/// Lets everything happen that needs no time.
+async fn settle() {
+    sleep(Duration::from_millis(1)).await;
+}

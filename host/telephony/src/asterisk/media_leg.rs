@@ -143,6 +143,14 @@ impl MediaSlot {
         *state = Slot::Over(opening);
     }
 
+    /// What an opening that is closed before it is open comes to.
+    fn why_closed(&self) -> CallError {
+        match &*self.state() {
+            Slot::Over(_) => CallError::HungUp,
+            Slot::Free | Slot::Taken(_) => failed(&"it was closed meanwhile"),
+        }
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, Slot> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,7 +261,7 @@ impl Task {
         let asked = self.ask(parts).await?;
         tokio::select! {
             biased;
-            _ = closing.wait_for(|close| *close) => Err(CallError::HungUp),
+            _ = closing.wait_for(|close| *close) => Err(self.shared.media.why_closed()),
             () = reply.closed() => Err(CallError::HungUp),
             link = self.join(parts, asked, state, lost) => link,
         }

@@ -55,7 +55,10 @@ struct Current {
     starting: bool,
     /// Its end, when that was told before the PBX's answer.
     over: Option<Result<(), String>>,
+    /// Nothing of its list follows any more.
     stopping: bool,
+    /// The PBX is asked to stop it, or will be once it has started.
+    stop_asked: bool,
     stop_replies: Vec<Reply>,
 }
 
@@ -71,12 +74,13 @@ impl Player {
             );
             return Vec::new();
         }
+        let media = media.into_iter().flat_map(one_by_one).collect();
         if self.current.is_some() {
             answer(reply, Ok(()));
-            self.queue.push_back(List { id, media: media.into(), reply: None });
+            self.queue.push_back(List { id, media, reply: None });
             return Vec::new();
         }
-        self.queue.push_back(List { id, media: media.into(), reply: Some(reply) });
+        self.queue.push_back(List { id, media, reply: Some(reply) });
         self.next_list()
     }
 
@@ -84,7 +88,8 @@ impl Player {
     pub(super) fn stop(&mut self, id: &PlaybackId, reply: Reply) -> Vec<Action> {
         if let Some(current) = self.current.as_mut().filter(|c| c.list.id == *id) {
             current.stop_replies.push(reply);
-            let asked = std::mem::replace(&mut current.stopping, true);
+            current.stopping = true;
+            let asked = std::mem::replace(&mut current.stop_asked, true);
             return if asked || current.starting {
                 Vec::new()
             } else {
@@ -150,8 +155,9 @@ impl Player {
     /// The PBX answered [`Action::Stop`]. That it is over is told apart.
     pub(super) fn stopped(&mut self, playback: &str, outcome: &Result<(), CallError>) {
         if let Some(current) = self.current.as_mut().filter(|c| c.playback == playback) {
+            // It may be asked again; whatever comes of it, this medium is the last of its list.
             if outcome.is_err() {
-                current.stopping = false;
+                current.stop_asked = false;
             }
             for reply in current.stop_replies.drain(..) {
                 answer(reply, outcome.clone());
@@ -216,6 +222,7 @@ impl Player {
             starting: true,
             over: None,
             stopping: false,
+            stop_asked: false,
             stop_replies: Vec::new(),
         };
         let action = current.begin(medium);
@@ -232,6 +239,23 @@ impl Current {
         self.over = None;
         Action::Start { playback: self.playback.clone(), medium: self.medium.clone() }
     }
+}
+
+/// `digits:12` as the sounds that Asterisk says for it: it refuses to stop a `digits:` in the middle (500), a sound it
+/// stops at once.
+fn one_by_one(medium: String) -> Vec<String> {
+    let digits = medium.strip_prefix("digits:").unwrap_or_default();
+    let sounds: Vec<String> = digits
+        .chars()
+        .filter_map(|digit| match digit {
+            '0'..='9' => Some(format!("sound:digits/{digit}")),
+            '*' => Some("sound:digits/star".to_owned()),
+            '#' => Some("sound:digits/pound".to_owned()),
+            '-' => Some("sound:digits/minus".to_owned()),
+            _ => None,
+        })
+        .collect();
+    if sounds.is_empty() { vec![medium] } else { sounds }
 }
 
 /// Whoever asked may have gone.
@@ -337,6 +361,31 @@ mod tests {
         player.stopped(&first, &Ok(()));
         assert_eq!(answer.try_recv().unwrap(), Ok(()));
         assert_eq!(player.over(&first, Err(String::new())), [finished("p", Ok(()))]);
+    }
+
+    #[test]
+    fn a_medium_that_cannot_be_stopped_is_the_last_of_its_list_and_can_be_tried_again() {
+        let mut player = Player::default();
+        let first = started(&play(&mut player, "p", &["number:1", "sound:b"]).0);
+        player.started(&first, Ok(()));
+        let refused = Err(CallError::Telephony("500".into()));
+        for _ in 0..2 {
+            let (actions, mut answer) = stop(&mut player, "p");
+            assert_eq!(actions, [Action::Stop { playback: first.clone() }]);
+            player.stopped(&first, &refused);
+            assert_eq!(answer.try_recv().unwrap(), refused);
+        }
+        assert_eq!(player.over(&first, Ok(())), [finished("p", Ok(()))]);
+    }
+
+    #[test]
+    fn digits_are_said_as_sounds_that_can_be_stopped() {
+        let said = |medium: &str| one_by_one(medium.to_owned()).join(" ");
+        assert_eq!(said("digits:1*-"), "sound:digits/1 sound:digits/star sound:digits/minus");
+        assert_eq!(said("digits:#"), "sound:digits/pound");
+        for unchanged in ["sound:a", "digits:", "digits:x", "number:12"] {
+            assert_eq!(said(unchanged), unchanged);
+        }
     }
 
     #[test]

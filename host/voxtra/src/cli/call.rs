@@ -10,7 +10,7 @@ use voxtra_core::TenantId;
 use voxtra_plugins::{Handler, Runtime, RuntimeOptions};
 use voxtra_telephony::simulator::{CallerOptions, Script};
 
-use super::steps::Steps;
+use super::steps::{self, Steps};
 use super::{EXIT_FAILED, LogArgs};
 use crate::config::{self, Config};
 use crate::host::Plan;
@@ -97,8 +97,9 @@ fn tell(handler: &Handler, call: &Call, files: &Files, failure: Option<&str>) {
     for missed in &report.missed {
         output::line(format_args!("missed:    {missed}"));
     }
-    if report.steps_left > 0 {
-        output::line(format_args!("missed:    the call ended with {} steps of the caller left", report.steps_left));
+    match steps::left_of(report) {
+        0 => {}
+        left => output::line(format_args!("missed:    the call ended with {left} of the caller's steps left")),
     }
     output::line(format_args!("ended:     {} after {:.1} s", report.ended_by, report.duration.as_secs_f64()));
     match failure {
@@ -131,7 +132,7 @@ fn account(handler: &Handler, call: &Call, files: &Files, failure: Option<&str>)
         "caller": caller.collect::<Vec<_>>(),
         "events": events.collect::<Vec<_>>(),
         "missed": report.missed,
-        "steps_left": report.steps_left,
+        "steps_left": steps::left_of(report),
         "dropped_frames": report.dropped_frames,
         "wav": files.wav.display().to_string(),
         "svg": files.svg.display().to_string(),

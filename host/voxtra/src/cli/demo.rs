@@ -32,7 +32,7 @@ const SPEECH: &str = "sound:demo-congrats";
 pub(crate) const FAILURE_PROMPT: &str = "sound:tt-somethingwrong";
 
 /// The key that the menu's caller presses.
-const KEY: &str = "2";
+const KEY: &str = "1";
 
 /// Run three simulated calls: a menu, an echo, a handler that breaks
 #[derive(Debug, clap::Args)]
@@ -65,7 +65,7 @@ const SCENES: [Scene; 3] = [
         name: "ivr-menu",
         file: "ivr-menu.wasm",
         number: "1000",
-        story: "a caller hears a menu and presses 2",
+        story: "a caller hears a menu and presses a key",
         script: || Ok(Script::new().wait_for_answer().wait_for_prompt("vm-press").wait(Duration::from_millis(400)).press(KEY)),
         judge: |call| judge::menu(call, KEY),
     },

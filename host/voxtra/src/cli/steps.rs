@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use voxtra_telephony::simulator::{Script, Step};
+use voxtra_telephony::simulator::{CallReport, Script, Step};
 
 /// One kind of step: its argument, the script's words for it, its value's name, its help.
 struct Kind {
@@ -26,6 +26,9 @@ const KINDS: [Kind; 8] = [
     Kind { name: "hang-up", words: "hang up", value: None, optional: false, help: "Hang up" },
     Kind { name: "expect-hang-up", words: "expect hang up", value: Some("TIME"), optional: true, help: "Wait for the other side to hang up, for 10s or TIME" },
 ];
+
+/// The steps that a caller gets who was not told how the call ends: to stay, and to hang up.
+const STEPS_OF_OUR_OWN: usize = 2;
 
 /// Lines of a script, in the order in which they were written on the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +52,11 @@ impl Steps {
             _ => Ok(script.wait(stay).hang_up()),
         }
     }
+}
+
+/// How many steps of the command line had not begun when the call ended.
+pub(super) fn left_of(report: &CallReport) -> usize {
+    report.steps_left.saturating_sub(STEPS_OF_OUR_OWN)
 }
 
 impl Args for Steps {

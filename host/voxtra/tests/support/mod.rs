@@ -1,5 +1,8 @@
 //! Runs the program as a user would, in a folder and an environment of its own.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

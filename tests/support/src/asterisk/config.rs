@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{AsteriskOptions, PASSWORD, USER};
 use super::ports::Ports;
 use super::tree::Tree;
+use super::{AsteriskOptions, PASSWORD, USER};
 
 /// What is loaded: prefixes of module names. Nothing that wants a database, a service or another port.
 const MODULES: [&str; 63] = [
@@ -149,7 +149,8 @@ impl Folders {
 
 /// Writes everything that an Asterisk with these ports reads when it starts.
 pub(super) fn write(folders: &Folders, tree: &Tree, ports: &Ports, options: &AsteriskOptions) -> Result<()> {
-    let plain = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let plain =
+        |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     ensure!(
         !options.stasis_apps.is_empty() && options.stasis_apps.iter().all(plain),
         "names of Stasis applications are letters, digits, '-' and '_', and one at least is needed: {:?}",
@@ -166,7 +167,8 @@ pub(super) fn write(folders: &Folders, tree: &Tree, ports: &Ports, options: &Ast
     folders.file("extensions", &extensions(options))?;
     folders.file("indications", INDICATIONS)?;
     let music = folders.root.join("data/moh");
-    folders.file("musiconhold", &format!("[default]\nmode = files\nsort = alpha\ndirectory = {}\n", music.display()))?;
+    folders
+        .file("musiconhold", &format!("[default]\nmode = files\nsort = alpha\ndirectory = {}\n", music.display()))?;
     folders.file("manager", "[general]\nenabled = no\n")?;
     folders.file("cdr", "[general]\nenable = no\n")?;
     folders.file("cel", "[general]\nenable = no\n")?;
@@ -175,8 +177,17 @@ pub(super) fn write(folders: &Folders, tree: &Tree, ports: &Ports, options: &Ast
 
 fn make_folders(folders: &Folders, tree: &Tree) -> Result<()> {
     for name in [
-        "etc", "run", "log", "lib/keys", "data/sounds", "data/agi-bin", "spool/recording", "spool/outgoing",
-        "spool/monitor", "spool/tmp", "cache",
+        "etc",
+        "run",
+        "log",
+        "lib/keys",
+        "data/sounds",
+        "data/agi-bin",
+        "spool/recording",
+        "spool/outgoing",
+        "spool/monitor",
+        "spool/tmp",
+        "cache",
     ] {
         fs::create_dir_all(folders.root.join(name))?;
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -102,8 +102,7 @@ impl Asterisk {
     /// # Errors
     /// When it does not start, or cannot be had and `VOXTRA_REQUIRE_ASTERISK=1` is set.
     pub async fn for_test(name: &str, options: AsteriskOptions) -> Result<Option<PbxUnderTest>> {
-        let installed = tokio::task::spawn_blocking(Tree::install).await?;
-        if let Err(e) = installed {
+        if let Err(e) = tokio::task::spawn_blocking(install_once).await? {
             let e = e.context("there is no Asterisk to test with");
             if std::env::var("VOXTRA_REQUIRE_ASTERISK").is_ok_and(|v| v == "1") {
                 return Err(e);
@@ -177,7 +176,11 @@ impl Asterisk {
         let mut console = self.tree.command("asterisk")?;
         console.arg("-C").arg(self.folders.main_file()).arg("-rx").arg(command).stdin(Stdio::null());
         let output = tokio::task::spawn_blocking(move || console.output()).await??;
-        ensure!(output.status.success(), "asterisk -rx {command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        ensure!(
+            output.status.success(),
+            "asterisk -rx {command:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -322,6 +325,24 @@ impl DerefMut for PbxUnderTest {
     fn deref_mut(&mut self) -> &mut Asterisk {
         &mut self.pbx
     }
+}
+
+/// A runtime for those who have none: on this thread, with what an Asterisk and a telephone need.
+///
+/// # Errors
+/// When the system gives no resources for it.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")
+}
+
+/// Tries once a process, and not at all where `cargo xtask test` has already tried in vain.
+fn install_once() -> Result<()> {
+    static FAILED: OnceLock<Option<String>> = OnceLock::new();
+    let failed = FAILED.get_or_init(|| match std::env::var("VOXTRA_ASTERISK_MISSING") {
+        Ok(reason) if !reason.is_empty() => Some(reason),
+        _ => Tree::install().err().map(|e| format!("{e:#}")),
+    });
+    failed.as_ref().map_or(Ok(()), |reason| bail!("{reason}"))
 }
 
 /// One ARI request without a client.

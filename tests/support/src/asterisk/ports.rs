@@ -55,7 +55,8 @@ impl Ports {
     }
 
     fn are_free(&self) -> bool {
-        let rtp_is_free = (self.rtp().0..self.rtp().1).step_by(50).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok());
+        let rtp_is_free =
+            (self.rtp().0..self.rtp().1).step_by(50).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok());
         rtp_is_free
             && TcpListener::bind(("127.0.0.1", self.http())).is_ok()
             && UdpSocket::bind(("127.0.0.1", self.sip())).is_ok()

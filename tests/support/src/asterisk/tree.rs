@@ -108,7 +108,8 @@ impl Tree {
     }
 
     fn at(root: PathBuf) -> Result<Self> {
-        let libraries = folders_in(&root.join("usr/lib"))?.into_iter().find(|dir| dir.join("asterisk/modules").is_dir());
+        let libraries =
+            folders_in(&root.join("usr/lib"))?.into_iter().find(|dir| dir.join("asterisk/modules").is_dir());
         let libraries = libraries.context("the unpacked packages hold no Asterisk modules")?;
         let loader = [libraries.clone(), root.join("usr/lib64"), root.join("lib64")].iter().find_map(|d| loader_in(d));
         let loader = loader.context("the unpacked packages hold no dynamic loader")?;
@@ -137,7 +138,11 @@ fn fetch_and_unpack(apt: &PrivateApt, suite: &str, home: &Path) -> Result<String
     }
     let tree = Tree::at(new.clone())?;
     let says = tree.command("asterisk")?.arg("-V").output().context("the unpacked Asterisk does not start")?;
-    ensure!(says.status.success(), "the unpacked Asterisk does not start: {}", String::from_utf8_lossy(&says.stderr).trim());
+    ensure!(
+        says.status.success(),
+        "the unpacked Asterisk does not start: {}",
+        String::from_utf8_lossy(&says.stderr).trim()
+    );
     fs::write(new.join(MARK), format!("{version}\n"))?;
     let place = home.join("tree");
     let _ = fs::remove_dir_all(&place);

@@ -99,7 +99,12 @@ impl ActiveCall {
         for key in keys.chars() {
             let body = format!("Signal={key}\r\nDuration=160\r\n");
             let response = self.dialog.ask("INFO", ("application/dtmf-relay", &body), REQUEST_LIMIT).await?;
-            ensure!(is_good(&response), "INFO was refused with {} {}", response.status().unwrap_or(0), response.reason());
+            ensure!(
+                is_good(&response),
+                "INFO was refused with {} {}",
+                response.status().unwrap_or(0),
+                response.reason()
+            );
         }
         Ok(())
     }
@@ -202,7 +207,12 @@ impl ActiveCall {
     }
 
     /// The answer may have crossed the CANCEL.
-    async fn settle_after_cancel(&self, invite: &Transaction, response: &Message, options: &CallOptions) -> Result<(), CallError> {
+    async fn settle_after_cancel(
+        &self,
+        invite: &Transaction,
+        response: &Message,
+        options: &CallOptions,
+    ) -> Result<(), CallError> {
         let settled = self.settle(invite, response).await;
         match settled {
             Ok(()) => {

@@ -122,7 +122,12 @@ impl Dialog {
     }
 
     /// Sends a request; its responses come with [`Transaction::response`].
-    pub(super) async fn send(&self, method: &str, headers: &[(String, String)], body: (&str, &str)) -> Result<Transaction> {
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        headers: &[(String, String)],
+        body: (&str, &str),
+    ) -> Result<Transaction> {
         let (sender, responses) = mpsc::channel(RESPONSES);
         let (sequence, branch) = {
             let mut state = self.state();
@@ -258,7 +263,14 @@ impl Dialog {
         }
     }
 
-    fn request(&self, method: &str, sequence: u32, branch: &str, headers: &[(String, String)], body: (&str, &str)) -> String {
+    fn request(
+        &self,
+        method: &str,
+        sequence: u32,
+        branch: &str,
+        headers: &[(String, String)],
+        body: (&str, &str),
+    ) -> String {
         let (local, from, tag, call_id, contact) = (self.local, &self.from, &self.tag, &self.call_id, self.contact());
         let state = self.state();
         let (target, to) = (&state.target, &state.to);

@@ -142,7 +142,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const OK: &[u8] = b"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP 127.0.0.1:1;branch=z9hG4bK1\r\nContact: \"A\" <sip:a@127.0.0.1:5>;x=1\r\n\
+    const OK: &[u8] =
+        b"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP 127.0.0.1:1;branch=z9hG4bK1\r\nContact: \"A\" <sip:a@127.0.0.1:5>;x=1\r\n\
         CSeq: 7 INVITE\r\nTo: <sip:b@c>;tag=9\r\n\r\nv=0\r\nc=IN IP4 127.0.0.2\r\nm=audio 4000 RTP/AVP 0\r\n";
 
     #[test]

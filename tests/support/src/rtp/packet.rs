@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let packet = Packet { payload_type: 8, sequence: 65_535, timestamp: 7, source: 0xfeed_beef, payload: &[1, 2, 3] };
+        let packet =
+            Packet { payload_type: 8, sequence: 65_535, timestamp: 7, source: 0xfeed_beef, payload: &[1, 2, 3] };
         assert_eq!(Packet::parse(&packet.bytes(true)), Some(packet));
         let event = Event { code: event_code('#').unwrap(), end: true, duration: 1280 };
         assert_eq!(Event::parse(&event.bytes()), Some(event));

@@ -152,9 +152,7 @@ impl Outgoing {
 
     fn audio(&mut self, codec: Codec, now: Duration, speaks: bool) -> Vec<u8> {
         let mut samples = Vec::with_capacity(PACKET_SAMPLES as usize);
-        if speaks
-            && let Some(signal) = self.signals.front_mut()
-        {
+        if speaks && let Some(signal) = self.signals.front_mut() {
             if let Some(began) = self.began.get_mut(signal.number) {
                 began.get_or_insert(now);
             }

@@ -72,7 +72,10 @@ impl Sipp {
     /// # Errors
     /// When SIPp cannot be started, or may not send what the scenario wants (see [`Scenario::KeysRfc4733`]).
     pub fn start(&self, tree: &Tree, pbx: SocketAddr) -> Result<RunningSipp> {
-        ensure!(self.scenario.is_possible(), "SIPp needs a raw socket to send key presses by RFC 4733, and may open none");
+        ensure!(
+            self.scenario.is_possible(),
+            "SIPp needs a raw socket to send key presses by RFC 4733, and may open none"
+        );
         let dir = TempDir::new("sipp")?;
         let folder = dir.path();
         // Nobody listens on the discard port.

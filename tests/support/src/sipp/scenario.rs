@@ -92,7 +92,10 @@ mod tests {
             let xml = scenario.xml(4000);
             assert!(xml.contains("INVITE sip:[service]") && xml.contains("m=audio 4000 RTP/AVP"), "{scenario:?}");
             assert!(xml.contains("BYE"), "{scenario:?}");
-            assert!(!["MEDIA_PORT", "KEY_", "<!-- call", "<!-- keys"].iter().any(|mark| xml.contains(mark)), "{scenario:?}");
+            assert!(
+                !["MEDIA_PORT", "KEY_", "<!-- call", "<!-- keys"].iter().any(|mark| xml.contains(mark)),
+                "{scenario:?}"
+            );
         }
         let keys = Scenario::KeysInfo { keys: "12#".into(), after: wait }.xml(1);
         assert!(keys.contains("Signal=#") && keys.contains("CSeq: 4 INFO") && !keys.contains("CSeq: 5 INFO"));

@@ -92,6 +92,19 @@ async fn ending_the_call_while_audio_opens_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn closing_while_audio_opens_does_not_look_like_a_hang_up() {
+    let scene = Scene::start().await;
+    scene.pbx().no_media_start();
+    let (leg, _) = scene.call("1.1").await;
+    let (opened, ()) = tokio::join!(leg.leg.open_media(8_000), async {
+        sleep(Duration::from_millis(30)).await;
+        leg.leg.close_media().await;
+    });
+    assert!(matches!(opened, Err(CallError::Telephony(_))), "{opened:?}");
+    assert_eq!((scene.pbx().channels(), scene.pbx().bridges()), (vec!["1.1".to_owned()], vec![]));
+}
+
+#[tokio::test]
 async fn lost_audio_is_told_once_and_can_be_opened_again() {
     let scene = Scene::start().await;
     let (leg, diary) = scene.call("1.1").await;

@@ -18,6 +18,7 @@ const AUDIBLE_RMS: f64 = 100.0;
 
 /// The menu was heard, the key was taken, what it leads to was heard, and the host hung up.
 pub(super) fn menu(call: &Call, key: &str) -> Result<Vec<String>, String> {
+    did_its_work(call)?;
     let report = &call.report;
     let mut seen = vec![prompt_heard(report, "sound:hello-world")?];
     let pressed = report.times_of(|e| matches!(e, CallerEvent::Pressed(_)));
@@ -34,6 +35,7 @@ pub(super) fn menu(call: &Call, key: &str) -> Result<Vec<String>, String> {
 
 /// What the caller said came back, and the caller hung up.
 pub(super) fn echo(call: &Call) -> Result<Vec<String>, String> {
+    did_its_work(call)?;
     let report = &call.report;
     let (likeness, delay) = likeness(&report.said, &report.heard);
     if likeness < MIN_LIKENESS {
@@ -56,6 +58,13 @@ pub(super) fn failure_prompt(call: &Call, prompt: &str) -> Result<Vec<String>, S
         prompt_heard(&call.report, prompt)?,
         hung_up_by_host(&call.report)?,
     ])
+}
+
+fn did_its_work(call: &Call) -> Result<(), String> {
+    match call.handler_failure() {
+        None => Ok(()),
+        Some(why) => Err(format!("the handler failed: {why}")),
+    }
 }
 
 fn prompt_heard(report: &CallReport, media: &str) -> Result<String, String> {

@@ -1,0 +1,207 @@
+//! A real host in front of a real Asterisk, for one claim: started alone, watched, and found to have left nothing.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tokio::time::sleep;
+use voxtra_test_support::asterisk::PbxUnderTest;
+use voxtra_test_support::files::TempDir;
+use voxtra_test_support::{Asterisk, AsteriskOptions, Host};
+
+use crate::ari::Ari;
+use crate::events::HostLog;
+
+/// Longer than anything takes when it works.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// How soon the log is looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The number that leads to each guest.
+pub const MENU: &str = "1000";
+/// As [`MENU`].
+pub const ECHO: &str = "2000";
+/// As [`MENU`].
+pub const TRAP: &str = "3000";
+/// As [`MENU`].
+pub const MINIMAL: &str = "4000";
+
+/// What differs from one claim to another.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The PBX.
+    pub pbx: AsteriskOptions,
+    /// `media.transport`. Default: `auto`.
+    pub transport: &'static str,
+    /// More lines for `voxtra.yaml`.
+    pub more: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { pbx: AsteriskOptions::default(), transport: "auto", more: "" }
+    }
+}
+
+/// A host and its PBX.
+#[derive(Debug)]
+pub struct Served {
+    /// The host.
+    pub host: Host,
+    /// What it says.
+    pub log: HostLog,
+    /// The line with which it said that it is ready.
+    pub ready: String,
+    /// The PBX.
+    pub pbx: PbxUnderTest,
+    _folder: TempDir,
+}
+
+/// Starts both, lets a claim be tried on them, and then finds out whether anything was left behind: every call has
+/// begun and ended once, the PBX has no channel and no bridge, nothing has panicked, and SIGTERM ends the host with
+/// code 0. Where there can be no Asterisk the claim is noted as skipped.
+///
+/// # Errors
+/// When any of that is not so; the sentence ends with the last lines of both logs.
+pub async fn serve(name: &str, setup: Setup, claim: impl AsyncFnOnce(&mut Served) -> Result<()>) -> Result<()> {
+    let Some(pbx) = Asterisk::for_test(name, setup.pbx.clone()).await? else { return Ok(()) };
+    let mut served = Served::start(pbx, &setup).await?;
+    let mut done = claim(&mut served).await;
+    if done.is_ok() {
+        done = served.leave_nothing().await;
+    }
+    done.map_err(|e| served.explain(e))
+}
+
+impl Served {
+    async fn start(pbx: PbxUnderTest, setup: &Setup) -> Result<Self> {
+        let folder = TempDir::new("served")?;
+        let (config, plugins) = (folder.path().join("voxtra.yaml"), folder.path().join("plugins"));
+        fs::create_dir(&plugins)?;
+        for (guest, name) in
+            [("minimal", "minimal"), ("ivr-menu", "ivr-menu"), ("echo", "echo"), ("hostile/trap", "trap")]
+        {
+            install(guest, &plugins.join(format!("{name}.wasm")))?;
+        }
+        fs::write(&config, yaml(&pbx, setup))?;
+        let mut host = Host::start(["start", "--log-format", "json", "-c", &config.to_string_lossy()])?;
+        let ready = host.wait_for_text("voxtra: ready", LONG).await;
+        let ready = ready.with_context(|| format!("the end of Asterisk's log:\n{}", pbx.log_tail()))?;
+        Ok(Self { host, log: HostLog::default(), ready, pbx, _folder: folder })
+    }
+
+    /// Waits until the log is as wanted.
+    ///
+    /// # Errors
+    /// When it is not within the limit.
+    pub async fn until(&mut self, what: &str, limit: Duration, wanted: impl Fn(&HostLog) -> bool) -> Result<()> {
+        let until = Instant::now() + limit;
+        loop {
+            self.log.follow(&self.host);
+            if wanted(&self.log) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "not within {limit:?}: {what}; ends so far: {:?}", self.log.reasons());
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until so many calls have begun and all are over.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn until_over(&mut self, calls: usize) -> Result<()> {
+        let what = format!("{calls} calls have begun and ended");
+        self.until(&what, LONG, |log| log.count("call.started") >= calls && log.is_quiet()).await
+    }
+
+    /// Where the PBX takes calls.
+    #[must_use]
+    pub fn sip(&self) -> std::net::SocketAddr {
+        self.pbx.sip_addr()
+    }
+
+    /// Requests to the PBX past the host.
+    #[must_use]
+    pub fn ari(&self) -> Ari {
+        Ari::of(&self.pbx)
+    }
+
+    /// The PBX has no channel and no bridge any more, and every call that has begun has ended, once.
+    ///
+    /// # Errors
+    /// When it is not so within [`LONG`].
+    pub async fn nothing_is_left(&mut self) -> Result<()> {
+        self.until("every call is over", LONG, HostLog::is_quiet).await?;
+        let wrong = self.log.account();
+        ensure!(wrong.is_empty(), "calls that did not begin and end once: {wrong:#?}");
+        if !self.pbx.wait_for_channels(0, LONG).await? {
+            anyhow::bail!("channels are left in Asterisk:\n{}", self.pbx.cli("core show channels").await?);
+        }
+        let until = Instant::now() + LONG;
+        let ari = self.ari();
+        loop {
+            let bridges = ari.get("bridges").await?;
+            if bridges.as_array().is_some_and(Vec::is_empty) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "bridges are left in Asterisk: {bridges}");
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn leave_nothing(&mut self) -> Result<()> {
+        self.nothing_is_left().await?;
+        // A claim about stopping has stopped it already.
+        let code = match self.host.wait(Duration::ZERO).await {
+            Ok(ended) => ended.code(),
+            Err(_) => self.host.stop(LONG).await?,
+        };
+        self.log.follow(&self.host);
+        ensure!(code == Some(0), "SIGTERM has ended the host with {code:?}");
+        ensure!(self.log.panics().is_empty(), "the host has panicked: {:?}", self.log.panics());
+        Ok(())
+    }
+
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let (host, pbx) = (self.host.last_lines(), self.pbx.log_tail());
+        anyhow::anyhow!("{error:#}\n\nthe last lines of voxtra:\n{host}\n\nthe end of Asterisk's log:\n{pbx}")
+    }
+}
+
+fn yaml(pbx: &Asterisk, setup: &Setup) -> String {
+    let (url, user, password, transport) = (pbx.ari_url(), pbx.user(), pbx.password(), setup.transport);
+    let routes: String = [(MENU, "ivr-menu"), (ECHO, "echo"), (TRAP, "trap"), (MINIMAL, "minimal")]
+        .iter()
+        .map(|(number, handler)| format!("  - {{extension: '{number}', handler: {handler}}}\n"))
+        .collect();
+    format!(
+        "telephony:\n  asterisk: {{base_url: '{url}', username: {user}, password: {password}}}\n\
+         media: {{transport: {transport}}}\nplugins: {{dir: plugins}}\nroutes:\n{routes}{}",
+        setup.more
+    )
+}
+
+/// Copies a built guest to where a host looks for it.
+///
+/// # Errors
+/// When it was not built.
+pub fn install(guest: &str, place: &std::path::Path) -> Result<()> {
+    let file = voxtra_test_support::host::guests().join(format!("{guest}.wasm"));
+    let copied = fs::copy(&file, place);
+    copied.with_context(|| format!("there is no {}: build it with `cargo xtask guests`", file.display()))?;
+    Ok(())
+}
+
+/// Sends a signal by name, such as `INT`, to a host.
+///
+/// # Errors
+/// When it is gone.
+pub fn signal(host: &Host, name: &str) -> Result<()> {
+    let script = format!("kill -{name} {}", host.pid());
+    let sent = Command::new("sh").arg("-c").arg(script).status()?;
+    ensure!(sent.success(), "the host is gone");
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Many calls at once, begun and ended in waves by either side: none is lost, nothing is left, nothing gets stuck.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::time::sleep;
+use voxtra_e2e::caller::call;
+use voxtra_e2e::served::{ECHO, LONG, MENU, MINIMAL};
+use voxtra_e2e::{Probe, Reflector, Setup, echo, serve};
+use voxtra_test_support::{Scenario, Sipp, SippReport};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_calls_at_once_all_succeed_and_end_once() -> Result<()> {
+    const CALLS: u32 = 50;
+
+    serve("fifty_calls_at_once_all_succeed_and_end_once", Setup::default(), async |served| {
+        let (tree, sip) = (served.pbx.tree().clone(), served.sip());
+        let reflector = Reflector::open()?;
+        let stay = Scenario::HangUpAfter(Duration::from_secs(8));
+        let sipp = Sipp { calls: CALLS, rate: 25, media: Some(reflector.address()), ..Sipp::new(stay, ECHO) };
+        let sipp = sipp.start(&tree, sip)?;
+        // Each with its media leg.
+        ensure!(
+            served.pbx.wait_for_channels(2 * CALLS as usize, LONG).await?,
+            "fewer than {CALLS} calls are up at once"
+        );
+        // Somebody among them who listens.
+        let caller = call(sip, ECHO).await?;
+        let heard = echo(&caller, 3).await?;
+        caller.hang_up().await?;
+        println!("an echo among {CALLS}: after {:.1} ms, likeness at least {:.4}", heard.delay_ms(), heard.worst());
+        let report = sipp.finish().await?;
+        ensure!(report.is_clean(CALLS.into()), "{report:?}");
+        ensure!(reflector.packets() > u64::from(CALLS) * 100, "too little audio: {} packets", reflector.packets());
+        served.until_over(CALLS as usize + 1).await?;
+        assert_eq!(served.log.reasons(), [("caller-hung-up".to_owned(), CALLS as usize + 1)].into());
+        served.nothing_is_left().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_prompts_at_once_are_all_hung_up_by_their_handlers() -> Result<()> {
+    const CALLS: u32 = 50;
+
+    serve("fifty_prompts_at_once_are_all_hung_up_by_their_handlers", Setup::default(), async |served| {
+        let sipp = Sipp { calls: CALLS, rate: 50, ..Sipp::new(Scenario::WaitForBye, MINIMAL) };
+        let report = sipp.run(served.pbx.tree(), served.sip()).await?;
+        ensure!(report.is_clean(CALLS.into()), "{report:?}");
+        let hasty = Scenario::HangUpAfter(Duration::ZERO);
+        let sipp = Sipp { calls: CALLS, rate: 50, ..Sipp::new(hasty, MENU) };
+        let report = sipp.run(served.pbx.tree(), served.sip()).await?;
+        ensure!(report.is_clean(CALLS.into()), "{report:?}");
+        served.until_over(2 * CALLS as usize).await?;
+        assert_eq!(served.log.reasons().get("handler-hung-up"), Some(&(CALLS as usize)));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waves_of_two_hundred_echoes_over_audiosocket_leave_nothing_stuck() -> Result<()> {
+    waves("waves_of_two_hundred_echoes_over_audiosocket_leave_nothing_stuck", "audiosocket", 6).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waves_of_two_hundred_echoes_over_websocket_leave_nothing_stuck() -> Result<()> {
+    waves("waves_of_two_hundred_echoes_over_websocket_leave_nothing_stuck", "websocket", 2).await
+}
+
+/// Each wave: a hundred callers who hang up, and a hundred whom the host hangs up, with audio going both ways in all.
+async fn waves(name: &str, transport: &'static str, waves: usize) -> Result<()> {
+    /// Of each kind.
+    const CALLERS: u32 = 100;
+    /// All are up after three seconds.
+    const RATE: u32 = 33;
+    const CALLERS_STAY: Duration = Duration::from_secs(4);
+    /// The host ends each call that is longer.
+    const LIMIT: &str = "limits: {call_ms: 5500}\n";
+
+    serve(name, Setup { transport, more: LIMIT, ..Setup::default() }, async |served| {
+        let (tree, sip) = (served.pbx.tree().clone(), served.sip());
+        let probe = Probe::start(served.ari());
+        let reflector = Reflector::open()?;
+        let media = Some(reflector.address());
+        let run = |scenario| Sipp { calls: CALLERS, rate: RATE, media, ..Sipp::new(scenario, ECHO) };
+        for wave in 1..=waves {
+            let by_caller = run(Scenario::HangUpAfter(CALLERS_STAY)).start(&tree, sip)?;
+            let by_host = run(Scenario::WaitForBye).start(&tree, sip)?;
+            sleep(Duration::from_millis(3_600)).await;
+            let up = served.pbx.channel_count().await?;
+            let (by_caller, by_host) = (by_caller.finish().await?, by_host.finish().await?);
+            let packets = reflector.packets();
+            println!(
+                "{name}: wave {wave}: {up} channels at its height, {packets} packets so far; {}; {}",
+                told(&by_caller),
+                told(&by_host)
+            );
+            ensure!(by_caller.is_clean(CALLERS.into()), "wave {wave}, hung up by the callers: {by_caller:?}");
+            ensure!(by_host.is_clean(CALLERS.into()), "wave {wave}, hung up by the host: {by_host:?}");
+            served.until_over(wave * 2 * CALLERS as usize).await?;
+            let reasons = served.log.reasons();
+            assert_eq!(reasons.get("caller-hung-up"), Some(&(wave * CALLERS as usize)), "{reasons:?}");
+            assert_eq!(reasons.values().sum::<usize>(), wave * 2 * CALLERS as usize, "{reasons:?}");
+            served.nothing_is_left().await?;
+        }
+        let answers = probe.finish().await?;
+        println!("{name}: ARI all along: {answers:?}");
+        ensure!(answers.failed == 0, "requests were stuck: {answers:?}");
+        assert_eq!(served.log.reasons().get("media-lost"), None);
+        Ok(())
+    })
+    .await
+}
+
+fn told(report: &SippReport) -> String {
+    format!("answered after {:?} in the mean, {} retransmissions", report.answered_after, report.retransmissions)
+}

@@ -9,6 +9,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+/// The target of what handlers log.
+const HANDLERS: &str = "handler";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -39,7 +42,8 @@ pub(crate) fn level(quiet: LevelFilter, verbose: u8) -> LevelFilter {
 pub(crate) fn start(options: LogOptions) {
     // Other people's crates say little that an operator can act on.
     let others = options.level.min(LevelFilter::WARN);
-    let targets = Targets::new().with_default(others);
+    let ours = [("voxtra", options.level), (HANDLERS, options.level)];
+    let targets = Targets::new().with_default(others).with_targets(ours);
     // The lines of handlers come under a target of their own.
     let targets = targets.with_target("voxtra", options.level).with_target("handler", options.level);
     let registry = tracing_subscriber::registry();
@@ -49,7 +53,8 @@ pub(crate) fn start(options: LogOptions) {
             registry.with(layer.with_filter(targets)).try_init()
         }
         (LogFormat::Text, with_time) => {
-            let layer = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_target(false).with_writer(std::io::stderr);
+            let layer =
+                fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_target(false).with_writer(std::io::stderr);
             match with_time {
                 true => registry.with(layer.with_filter(targets)).try_init(),
                 false => registry.with(layer.without_time().with_filter(targets)).try_init(),

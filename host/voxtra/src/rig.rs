@@ -11,7 +11,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use voxtra_core::event::EventType;
 use voxtra_plugins::Handler;
 use voxtra_session::{Host, HostStats, Runtimes};
-use voxtra_telephony::simulator::{CallReport, CallerEvent, CallerOptions, EndedBy, Simulator, SimulatorOptions, Timeline};
+use voxtra_telephony::simulator::{
+    CallReport, CallerEvent, CallerOptions, EndedBy, Simulator, SimulatorOptions, Timeline,
+};
 
 use crate::events::{Account, Heard};
 use crate::host::{self, Plan};
@@ -106,7 +108,8 @@ impl Call {
 
     /// Writes `NAME.wav` (the caller left, what is heard right) and `NAME.svg` into a folder, which is made.
     pub(crate) fn write(&self, dir: &Path, name: &str, title: &str) -> anyhow::Result<Files> {
-        fs::create_dir_all(dir).with_context(|| format!("{}: the folder cannot be made; name another with --out", dir.display()))?;
+        fs::create_dir_all(dir)
+            .with_context(|| format!("{}: the folder cannot be made; name another with --out", dir.display()))?;
         let events = self.events.iter().map(|heard| (heard.at, heard.label()));
         let drawing = Timeline::new(&self.report).title(title).events(events).to_svg();
         let files = Files { wav: dir.join(format!("{name}.wav")), svg: dir.join(format!("{name}.svg")) };
@@ -122,5 +125,6 @@ pub(crate) fn name_and_version(handler: &Handler) -> String {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    fs::write(path, bytes).with_context(|| format!("{}: the file cannot be written; name another folder with --out", path.display()))
+    fs::write(path, bytes)
+        .with_context(|| format!("{}: the file cannot be written; name another folder with --out", path.display()))
 }

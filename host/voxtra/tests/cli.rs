@@ -51,7 +51,10 @@ fn a_broken_configuration_is_refused_by_start_with_file_line_and_advice() {
     let folder = Folder::new();
     for (text, wanted) in [
         ("app_name: x\nmeida: {}\n", "voxtra.yaml:2: there is no key `meida` here; write `media`, or take it out"),
-        ("server:\n  port: soon\n", "voxtra.yaml:2: server.port: found the text `soon`, wanted a whole number; change it"),
+        (
+            "server:\n  port: soon\n",
+            "voxtra.yaml:2: server.port: found the text `soon`, wanted a whole number; change it",
+        ),
         (
             "telephony:\n  asterisk:\n    password: ${VOXTRA_TEST_UNSET}\n",
             "voxtra.yaml:3: the environment has no variable VOXTRA_TEST_UNSET; set it, or write the value here",
@@ -160,6 +163,19 @@ fn a_wrong_password_ends_the_start_with_a_sentence_that_does_not_hold_it() {
     let check = folder.run(&["check"]);
     assert_eq!(check.code, Some(2), "{check:?}");
     assert!(check.out.contains("joe") && !check.out.contains("sesame"), "{check:?}");
+}
+
+#[test]
+fn without_a_file_the_environment_is_named() {
+    let folder = Folder::new();
+    folder.write("plugins/readme.txt", "");
+    let mut command = folder.command(&["start"]);
+    command.env("VOXTRA_ARI_URL", answering(UNAUTHORISED)).env("VOXTRA_ARI_PASSWORD", "sesame");
+    let start = support::Ran::wait(command);
+    assert_eq!(start.code, Some(2), "{start:?}");
+    let last = start.err.trim_end().lines().last().unwrap();
+    assert!(last.starts_with("VOXTRA_ARI_URL, VOXTRA_ARI_USER, VOXTRA_ARI_PASSWORD: "), "{start:?}");
+    assert!(!start.err.contains("sesame"), "{start:?}");
 }
 
 #[test]

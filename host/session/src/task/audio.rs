@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::time::timeout;
 use voxtra_core::verbs::HandlerEvent;
 use voxtra_core::{AudioSource, CallError, EventType, MediaLink};
 
-use super::{CallTask, Done, leg_verb};
+use super::{CallTask, Done, LEG_VERB_LIMIT, leg_verb};
 use crate::call::Reply;
 
 /// Where the audio stands.
@@ -75,7 +76,7 @@ impl CallTask {
         let leg = Arc::clone(&self.leg);
         self.work.spawn(async move {
             // One that hangs must not keep the audio from being opened again.
-            let _ = leg_verb(async { Ok(leg.close_media().await) }).await;
+            let _ = timeout(LEG_VERB_LIMIT, leg.close_media()).await;
             Done::AudioClosed
         });
     }

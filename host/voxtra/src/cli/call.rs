@@ -113,13 +113,15 @@ fn tell(handler: &Handler, call: &Call, files: &Files, failure: Option<&str>) {
 fn account(handler: &Handler, call: &Call, files: &Files, failure: Option<&str>) -> Value {
     let report = &call.report;
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let events = call.events.iter().map(|heard| {
-        json!({"at_ms": ms(heard.at), "type": heard.event.kind.as_str(), "data": heard.event.data})
-    });
+    let events = call
+        .events
+        .iter()
+        .map(|heard| json!({"at_ms": ms(heard.at), "type": heard.event.kind.as_str(), "data": heard.event.data}));
     let caller = report.events.iter().map(|e| json!({"at_ms": ms(e.at), "text": e.event.to_string()}));
-    let prompts = report.prompts.iter().map(|p| {
-        json!({"media": p.media, "from_ms": ms(p.from), "to_ms": ms(p.to), "end": p.end.to_string()})
-    });
+    let prompts = report
+        .prompts
+        .iter()
+        .map(|p| json!({"media": p.media, "from_ms": ms(p.from), "to_ms": ms(p.to), "end": p.end.to_string()}));
     json!({
         "handler": handler.name().as_str(),
         "version": handler.version(),

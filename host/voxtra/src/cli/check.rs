@@ -119,7 +119,10 @@ fn check_connection(config: &Config, findings: &mut Findings) -> anyhow::Result<
     match control.block_on(adapter.connect()) {
         Err(error) => findings.bad("connection", pbx::in_config(config, &error)),
         Ok(report) => {
-            findings.good("connection", format!("Asterisk {} at {} takes the password", report.version, config.asterisk.base_url));
+            findings.good(
+                "connection",
+                format!("Asterisk {} at {} takes the password", report.version, config.asterisk.base_url),
+            );
             let offers = [("audiosocket", report.audiosocket), ("websocket", report.websocket)];
             let offers: Vec<_> = offers.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
             let chosen = match report.media_transport {
@@ -128,7 +131,10 @@ fn check_connection(config: &Config, findings: &mut Findings) -> anyhow::Result<
             };
             findings.good("media", format!("Asterisk offers {}; calls will use {chosen}", offers.join(" and ")));
             for app in report.apps.iter().filter(|app| app.known_to_pbx) {
-                let note = format!("the application `{}` is served by a program now; it would lose its calls to this host", app.name);
+                let note = format!(
+                    "the application `{}` is served by a program now; it would lose its calls to this host",
+                    app.name
+                );
                 findings.note("connection", note);
             }
         }
@@ -175,7 +181,10 @@ impl Findings {
 
     fn print(&self, as_json: bool) {
         if as_json {
-            let findings = self.0.iter().map(|(verdict, about, text)| json!({"verdict": verdict.name(), "about": about, "text": text}));
+            let findings = self
+                .0
+                .iter()
+                .map(|(verdict, about, text)| json!({"verdict": verdict.name(), "about": about, "text": text}));
             output::json(&json!({"ok": self.all_good(), "findings": findings.collect::<Vec<_>>()}));
             return;
         }

@@ -66,7 +66,9 @@ const SCENES: [Scene; 3] = [
         file: "ivr-menu.wasm",
         number: "1000",
         story: "a caller hears a menu and presses a key",
-        script: || Ok(Script::new().wait_for_answer().wait_for_prompt("vm-press").wait(Duration::from_millis(400)).press(KEY)),
+        script: || {
+            Ok(Script::new().wait_for_answer().wait_for_prompt("vm-press").wait(Duration::from_millis(400)).press(KEY))
+        },
         judge: |call| judge::menu(call, KEY),
     },
     Scene {
@@ -74,7 +76,9 @@ const SCENES: [Scene; 3] = [
         file: "echo.wasm",
         number: "2000",
         story: "a caller speaks and hears the own words come back through the component",
-        script: || Ok(Script::parse(&format!("wait for answer; wait 500ms; say {SPEECH}; wait 1s; hang up"), Path::new(""))?),
+        script: || {
+            Ok(Script::parse(&format!("wait for answer; wait 500ms; say {SPEECH}; wait 1s; hang up"), Path::new(""))?)
+        },
         judge: judge::echo,
     },
     Scene {

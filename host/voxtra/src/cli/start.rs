@@ -107,7 +107,7 @@ async fn serve(config: &Config, catalog: Catalog, guests: Handle) -> anyhow::Res
         () = all_connected(&adapter, apps.len()) => {
             let media = report.audiosocket_address.map_or("websocket".to_owned(), |at| format!("audiosocket on {at}"));
             output::line(format_args!(
-                "voxtra: ready, Asterisk {} at {}, applications {}, {handlers} handlers, media {media}",
+                "voxtra: ready, Asterisk {} at {}, applications {}, handlers {handlers}, media {media}",
                 report.version, config.asterisk.base_url, apps.join(", "),
             ));
             signals.stop().await;

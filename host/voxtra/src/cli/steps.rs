@@ -18,13 +18,49 @@ struct Kind {
 
 const KINDS: [Kind; 8] = [
     Kind { name: "press", words: "press", value: Some("KEYS"), optional: false, help: "Press keys, such as 1 or 42#" },
-    Kind { name: "say", words: "say", value: Some("FILE"), optional: false, help: "Say a WAV file, or a shipped prompt such as sound:hello-world" },
-    Kind { name: "wait", words: "wait", value: Some("TIME"), optional: false, help: "Let time pass, such as 500ms or 2s" },
-    Kind { name: "wait-for-answer", words: "wait for answer", value: None, optional: false, help: "Wait until the call is answered" },
-    Kind { name: "wait-for-prompt", words: "wait for prompt", value: Some("NAME"), optional: true, help: "Wait until a prompt plays, or one whose name holds NAME" },
-    Kind { name: "wait-for-silence", words: "wait for silence", value: Some("TIME"), optional: false, help: "Wait until nothing was heard for so long" },
+    Kind {
+        name: "say",
+        words: "say",
+        value: Some("FILE"),
+        optional: false,
+        help: "Say a WAV file, or a shipped prompt such as sound:hello-world",
+    },
+    Kind {
+        name: "wait",
+        words: "wait",
+        value: Some("TIME"),
+        optional: false,
+        help: "Let time pass, such as 500ms or 2s",
+    },
+    Kind {
+        name: "wait-for-answer",
+        words: "wait for answer",
+        value: None,
+        optional: false,
+        help: "Wait until the call is answered",
+    },
+    Kind {
+        name: "wait-for-prompt",
+        words: "wait for prompt",
+        value: Some("NAME"),
+        optional: true,
+        help: "Wait until a prompt plays, or one whose name holds NAME",
+    },
+    Kind {
+        name: "wait-for-silence",
+        words: "wait for silence",
+        value: Some("TIME"),
+        optional: false,
+        help: "Wait until nothing was heard for so long",
+    },
     Kind { name: "hang-up", words: "hang up", value: None, optional: false, help: "Hang up" },
-    Kind { name: "expect-hang-up", words: "expect hang up", value: Some("TIME"), optional: true, help: "Wait for the other side to hang up, for 10s or TIME" },
+    Kind {
+        name: "expect-hang-up",
+        words: "expect hang up",
+        value: Some("TIME"),
+        optional: true,
+        help: "Wait for the other side to hang up, for 10s or TIME",
+    },
 ];
 
 /// The steps that a caller gets who was not told how the call ends: to stay, and to hang up.
@@ -62,7 +98,8 @@ pub(super) fn left_of(report: &CallReport) -> usize {
 impl Args for Steps {
     fn augment_args(command: Command) -> Command {
         KINDS.iter().fold(command, |command, kind| {
-            let arg = Arg::new(kind.name).long(kind.name).help(kind.help).help_heading("What the caller does, in this order");
+            let arg =
+                Arg::new(kind.name).long(kind.name).help(kind.help).help_heading("What the caller does, in this order");
             command.arg(match kind.value {
                 Some(value) if kind.optional => {
                     arg.value_name(value).action(ArgAction::Append).num_args(0..=1).default_missing_value("")
@@ -110,10 +147,21 @@ mod tests {
     #[test]
     fn steps_happen_in_the_order_in_which_they_are_written() {
         let written = steps(&[
-            "--wait-for-prompt", "--press", "1", "--say", "sound:sorry", "--press", "2#", "--wait", "2s",
-            "--wait-for-prompt", "menu", "--hang-up",
+            "--wait-for-prompt",
+            "--press",
+            "1",
+            "--say",
+            "sound:sorry",
+            "--press",
+            "2#",
+            "--wait",
+            "2s",
+            "--wait-for-prompt",
+            "menu",
+            "--hang-up",
         ]);
-        let wanted = ["wait for prompt", "press 1", "say sound:sorry", "press 2#", "wait 2s", "wait for prompt menu", "hang up"];
+        let wanted =
+            ["wait for prompt", "press 1", "say sound:sorry", "press 2#", "wait 2s", "wait for prompt menu", "hang up"];
         assert_eq!(written.0, wanted);
     }
 

@@ -49,7 +49,8 @@ pub(crate) fn substitute(text: &str, lookup: Lookup<'_>) -> Result<Option<String
 fn variable(text: &str) -> Option<(&str, &str)> {
     let (name, after) = text.strip_prefix("${")?.split_once('}')?;
     let first = name.chars().next()?;
-    let good = (first.is_ascii_alphabetic() || first == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let good =
+        (first.is_ascii_alphabetic() || first == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     good.then_some((name, after))
 }
 

@@ -32,6 +32,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The folder of handlers when none is named.
 const DEFAULT_PLUGIN_DIR: &str = "plugins";
 
+/// Where to look when there is no file.
+const ARI_VARIABLES: &str = "VOXTRA_ARI_URL, VOXTRA_ARI_USER, VOXTRA_ARI_PASSWORD";
+
 /// What Voxtra 0.3.1 took when neither file nor environment said anything.
 const DEFAULT_ARI_URL: &str = "http://localhost:8088";
 const DEFAULT_ARI_USER: &str = "asterisk";
@@ -64,9 +67,7 @@ impl Config {
     /// Reads a file. Blocking.
     pub(crate) fn load(path: &Path, lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        read_file(path)
-            .and_then(|text| Self::parse(&text, Some(path), lookup))
-            .map_err(|error| error.in_file(&name))
+        read_file(path).and_then(|text| Self::parse(&text, Some(path), lookup)).map_err(|error| error.in_file(&name))
     }
 
     /// What holds without any file: defaults and the environment.
@@ -90,6 +91,9 @@ impl Config {
 
     /// A sentence about a key, with the line where it stands, or of the deepest section around it that is there.
     pub(crate) fn error_at(&self, path: &[&str], problem: impl Into<String>) -> ConfigError {
+        if self.file.is_none() && path.starts_with(&["telephony", "asterisk"]) {
+            return ConfigError::of_file(ARI_VARIABLES, problem);
+        }
         let mut error = ConfigError::of_file(&self.file_name(), problem);
         error.line = self.file.is_some().then(|| self.nodes.line_of(path));
         error.path = path.iter().map(|&key| key.to_owned()).collect();
@@ -188,14 +192,20 @@ impl Config {
         for name in self.root.tenants.keys() {
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
             if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-                return fail(&["tenants", name], "a tenant's name is 1 to 64 letters, digits, `-` or `_`; rename it".into());
+                return fail(
+                    &["tenants", name],
+                    "a tenant's name is 1 to 64 letters, digits, `-` or `_`; rename it".into(),
+                );
             }
         }
         let tenants = self.tenants();
         for (index, (name, tenant)) in tenants.iter().enumerate() {
             let twin = tenants.iter().take(index).find(|(_, other)| other.app_name == tenant.app_name);
             if let Some((other, _)) = twin {
-                let problem = format!("the tenant `{other}` has the application `{}` already; give each its own", tenant.app_name);
+                let problem = format!(
+                    "the tenant `{other}` has the application `{}` already; give each its own",
+                    tenant.app_name
+                );
                 return fail(&["tenants", name, "app_name"], problem);
             }
         }

@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn distances_are_the_known_ones() {
-        for (a, b, wanted) in [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("ab", "ba", 1), ("flaw", "lawn", 2)] {
+        for (a, b, wanted) in
+            [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("ab", "ba", 1), ("flaw", "lawn", 2)]
+        {
             assert_eq!(distance(a, b), wanted, "{a} {b}");
         }
     }

@@ -109,28 +109,67 @@ fn sections_whose_keys_are_commented_out_are_empty() {
 
 #[test]
 fn an_unknown_key_is_refused_with_its_line_and_a_suggestion() {
-    assert_eq!(wrong("app_name: x\nmeida:\n  codec: ulaw\n"), "voxtra.yaml:2: there is no key `meida` here; write `media`, or take it out");
+    assert_eq!(
+        wrong("app_name: x\nmeida:\n  codec: ulaw\n"),
+        "voxtra.yaml:2: there is no key `meida` here; write `media`, or take it out"
+    );
     let text = "telephony:\n  asterisk:\n    base_url: x\n    pasword: y\n";
-    assert_eq!(wrong(text), "voxtra.yaml:4: telephony.asterisk: there is no key `pasword` here; write `password`, or take it out");
+    assert_eq!(
+        wrong(text),
+        "voxtra.yaml:4: telephony.asterisk: there is no key `pasword` here; write `password`, or take it out"
+    );
     let text = wrong("routes:\n  - extension: '1'\n  - ext: '2'\n");
-    assert!(text.starts_with("voxtra.yaml:3: routes.1: there is no key `ext` here; take it out, or use one of `extension`"), "{text}");
+    assert!(
+        text.starts_with("voxtra.yaml:3: routes.1: there is no key `ext` here; take it out, or use one of `extension`"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_wrong_type_is_refused_with_what_was_found_and_what_is_wanted() {
     for (text, wanted) in [
-        ("server:\n  port: soon\n", "voxtra.yaml:2: server.port: found the text `soon`, wanted a whole number; change it"),
-        ("server:\n  port: 80.5\n", "voxtra.yaml:2: server.port: found the number `80.5`, wanted a whole number; change it"),
-        ("server:\n  debug: maybe\n", "voxtra.yaml:2: server.debug: found the text `maybe`, wanted `true` or `false`; change it"),
-        ("routes:\n  - extension: 0100\n", "voxtra.yaml:2: routes.0.extension: found the number `64`, wanted text; put the value between quotes"),
-        ("server: 8080\n", "voxtra.yaml:1: server: found the number `8080`, wanted a section with keys; write the keys below it, indented"),
+        (
+            "server:\n  port: soon\n",
+            "voxtra.yaml:2: server.port: found the text `soon`, wanted a whole number; change it",
+        ),
+        (
+            "server:\n  port: 80.5\n",
+            "voxtra.yaml:2: server.port: found the number `80.5`, wanted a whole number; change it",
+        ),
+        (
+            "server:\n  debug: maybe\n",
+            "voxtra.yaml:2: server.debug: found the text `maybe`, wanted `true` or `false`; change it",
+        ),
+        (
+            "routes:\n  - extension: 0100\n",
+            "voxtra.yaml:2: routes.0.extension: found the number `64`, wanted text; put the value between quotes",
+        ),
+        (
+            "server: 8080\n",
+            "voxtra.yaml:1: server: found the number `8080`, wanted a section with keys; write the keys below it, indented",
+        ),
         ("routes: {}\n", "voxtra.yaml:1: routes: found a section with keys, wanted a list; begin each item with `- `"),
-        ("app_name:\nversion: '1'\n", "voxtra.yaml:1: app_name: found nothing, wanted text; write `\"\"` for empty text, or take the key out"),
-        ("media:\n  transport: websockt\n", "voxtra.yaml:2: media.transport: `websockt` is not possible here; write `websocket`"),
-        ("- a\n- b\n", "voxtra.yaml:1: the file does not consist of `key: value` lines; `voxtra init` writes one that does"),
-        ("on_failure:\n  then: dance\n", "voxtra.yaml:2: on_failure.then: found the text `dance`, wanted `hangup`, `transfer:TARGET` or `handler:NAME`; change it"),
+        (
+            "app_name:\nversion: '1'\n",
+            "voxtra.yaml:1: app_name: found nothing, wanted text; write `\"\"` for empty text, or take the key out",
+        ),
+        (
+            "media:\n  transport: websockt\n",
+            "voxtra.yaml:2: media.transport: `websockt` is not possible here; write `websocket`",
+        ),
+        (
+            "- a\n- b\n",
+            "voxtra.yaml:1: the file does not consist of `key: value` lines; `voxtra init` writes one that does",
+        ),
+        (
+            "on_failure:\n  then: dance\n",
+            "voxtra.yaml:2: on_failure.then: found the text `dance`, wanted `hangup`, `transfer:TARGET` or `handler:NAME`; change it",
+        ),
         ("limits:\n  cpu_ms: 1\n", "voxtra.yaml:2: limits.cpu_ms: 1 is out of range; use 10 to 86400000"),
-        ("limits:\n  cpu_ms: -1\n", "voxtra.yaml:2: limits.cpu_ms: found the number `-1`, wanted a whole number from 0 to 4294967295; change it"),
+        (
+            "limits:\n  cpu_ms: -1\n",
+            "voxtra.yaml:2: limits.cpu_ms: found the number `-1`, wanted a whole number from 0 to 4294967295; change it",
+        ),
     ] {
         assert_eq!(wrong(text), wanted, "{text}");
     }
@@ -140,8 +179,19 @@ fn a_wrong_type_is_refused_with_what_was_found_and_what_is_wanted() {
 fn numbers_and_truth_values_may_be_written_as_in_the_python_version() {
     let port = |text: &str| parse(&format!("server: {{port: {text}}}")).map(|c| c.root.server.port);
     for (text, wanted) in [
-        ("5060", 5060), ("'5060'", 5060), ("' 12 '", 12), ("'5060.0'", 5060), ("5060.0", 5060), ("1_000", 1000),
-        ("'1_000'", 1000), ("0x10", 16), ("010", 8), ("1:30", 90), ("true", 1), ("-5", -5), ("'+5'", 5),
+        ("5060", 5060),
+        ("'5060'", 5060),
+        ("' 12 '", 12),
+        ("'5060.0'", 5060),
+        ("5060.0", 5060),
+        ("1_000", 1000),
+        ("'1_000'", 1000),
+        ("0x10", 16),
+        ("010", 8),
+        ("1:30", 90),
+        ("true", 1),
+        ("-5", -5),
+        ("'+5'", 5),
         ("99999999999999999999", i64::MAX),
     ] {
         assert_eq!(port(text).ok(), Some(wanted), "{text}");
@@ -159,8 +209,11 @@ fn numbers_and_truth_values_may_be_written_as_in_the_python_version() {
     for text in ["2", "maybe", "[]", "~", "' yes '"] {
         assert!(debug(text).is_err(), "{text}");
     }
-    let temperature = |text: &str| parse(&format!("ai: {{llm: {{temperature: {text}}}}}")).map(|c| c.root.ai.llm.temperature);
-    for (text, wanted) in [("1", 1.0), ("'0.5'", 0.5), ("1e2", 100.0), ("no", 0.0), (".inf", f64::INFINITY), ("'1_0'", 10.0)] {
+    let temperature =
+        |text: &str| parse(&format!("ai: {{llm: {{temperature: {text}}}}}")).map(|c| c.root.ai.llm.temperature);
+    for (text, wanted) in
+        [("1", 1.0), ("'0.5'", 0.5), ("1e2", 100.0), ("no", 0.0), (".inf", f64::INFINITY), ("'1_0'", 10.0)]
+    {
         assert_eq!(temperature(text).ok(), Some(wanted), "{text}");
     }
     assert!(temperature(".nan").is_ok_and(f64::is_nan));
@@ -249,7 +302,10 @@ fn a_failure_policy_can_be_written_short_and_long() {
     let wanted = OnFailure { play: Some(vec!["sound:sorry".into()]), then: Then::Transfer("PJSIP/100".into()) };
     assert_eq!(root.on_failure, Some(wanted));
     let policies: Vec<_> = root.routes.into_iter().map(|r| r.on_failure.unwrap()).collect();
-    assert_eq!(policies[0], OnFailure { play: Some(vec!["a".into(), "b".into()]), then: Then::Handler("other".into()) });
+    assert_eq!(
+        policies[0],
+        OnFailure { play: Some(vec!["a".into(), "b".into()]), then: Then::Handler("other".into()) }
+    );
     assert_eq!(policies[1], OnFailure::default());
 }
 

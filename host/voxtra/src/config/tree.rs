@@ -125,7 +125,10 @@ pub(crate) fn parse(
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| {
             let hint = "check the indentation, the quotes and the colons on and above this line";
-            ConfigError::at(error.marker().line().max(1), format!("this is not YAML ({}); {hint}", shorten(error.info())))
+            ConfigError::at(
+                error.marker().line().max(1),
+                format!("this is not YAML ({}); {hint}", shorten(error.info())),
+            )
         })?;
         builder.event(event, span)?;
     }
@@ -191,7 +194,9 @@ impl Builder<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(id) => match self.anchors.get(&id) {
-                Some(_) if self.wants_key() => Err(ConfigError::at(line, "an alias stands for a key; write the key out")),
+                Some(_) if self.wants_key() => {
+                    Err(ConfigError::at(line, "an alias stands for a key; write the key out"))
+                }
                 Some(node) => self.value(Rc::clone(node), 0),
                 None => Err(ConfigError::at(line, "an alias stands inside its own anchor; write the value out")),
             },
@@ -295,7 +300,10 @@ fn merge(node: &Rc<Node>, merged: &mut Vec<(Key, Rc<Node>)>) -> Result<(), Confi
         Kind::List(items) if items.iter().all(|item| matches!(item.kind, Kind::Map(_))) => {
             items.iter().try_for_each(|item| merge(item, merged))
         }
-        _ => Err(ConfigError::at(node.line, "`<<` takes a map, or a list of maps; name one with an alias such as `*defaults`")),
+        _ => Err(ConfigError::at(
+            node.line,
+            "`<<` takes a map, or a list of maps; name one with an alias such as `*defaults`",
+        )),
     }
 }
 
@@ -324,7 +332,9 @@ fn resolve_tagged(line: usize, text: &str, tag: &Tag) -> Result<Kind, ConfigErro
     let plain = resolve_plain(text);
     match (core_tag(tag).as_deref(), plain) {
         (Some("str" | ""), _) => Ok(Kind::Text(text.to_owned())),
-        (Some("bool"), kind @ Kind::Bool(_)) | (Some("int"), kind @ Kind::Int(_)) | (Some("null"), kind @ Kind::Null) => Ok(kind),
+        (Some("bool"), kind @ Kind::Bool(_))
+        | (Some("int"), kind @ Kind::Int(_))
+        | (Some("null"), kind @ Kind::Null) => Ok(kind),
         (Some("float"), Kind::Int(n)) => Ok(Kind::Float(n as f64)),
         (Some("float"), kind @ Kind::Float(_)) => Ok(kind),
         (Some(name @ ("bool" | "int" | "null" | "float")), _) => {

@@ -26,7 +26,8 @@ const CONTROL_THREADS: usize = 2;
 
 /// The runtime of everything that is neither guest code nor audio.
 pub(crate) fn control_runtime() -> anyhow::Result<Tokio> {
-    let runtime = Builder::new_multi_thread().worker_threads(CONTROL_THREADS).thread_name("voxtra-control").enable_all().build();
+    let runtime =
+        Builder::new_multi_thread().worker_threads(CONTROL_THREADS).thread_name("voxtra-control").enable_all().build();
     runtime.context("the control threads cannot be started; free memory")
 }
 

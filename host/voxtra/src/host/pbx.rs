@@ -32,7 +32,9 @@ pub(crate) fn check_choices(config: &Config) -> Result<(), ConfigError> {
         return Err(config.error_at(&["telephony", "provider"], problem));
     }
     let not_here = |name: &str| {
-        let problem = format!("{name} between Asterisk and the host is not supported; write `auto`, `audiosocket` or `websocket`");
+        let problem = format!(
+            "{name} between Asterisk and the host is not supported; write `auto`, `audiosocket` or `websocket`"
+        );
         Err(config.error_at(&["media", "transport"], problem))
     };
     match config.root.media.transport {
@@ -51,7 +53,9 @@ pub(crate) fn check_port(config: &Config) -> Result<(), ConfigError> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let problem = format!("cannot listen on {address} ({error}); write a free port of this machine, or stop what uses it");
+            let problem = format!(
+                "cannot listen on {address} ({error}); write a free port of this machine, or stop what uses it"
+            );
             Err(config.error_at(LISTEN, problem))
         }
     }

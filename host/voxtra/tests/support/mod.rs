@@ -50,7 +50,6 @@ impl Folder {
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         Ran::wait(self.command(args))
     }
-
 }
 
 impl Drop for Folder {
@@ -124,7 +123,9 @@ impl Running {
             [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
         for output in outputs {
             let line = line.clone();
-            std::thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|l| line.send(l)));
+            std::thread::spawn(move || {
+                BufReader::new(output).lines().map_while(Result::ok).try_for_each(|l| line.send(l))
+            });
         }
         Self { child, lines, seen: Vec::new() }
     }

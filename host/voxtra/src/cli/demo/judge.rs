@@ -25,7 +25,8 @@ pub(super) fn menu(call: &Call, key: &str) -> Result<Vec<String>, String> {
     let pressed = *pressed.first().ok_or("the caller pressed no key")?;
     seen.push(format!("the caller pressed {key} at {:.1} s", pressed.as_secs_f64()));
     let said_back = format!("digits:{key}");
-    let after = report.prompts.iter().find(|p| p.media == said_back && p.from >= pressed && p.end == PromptEnd::Finished);
+    let after =
+        report.prompts.iter().find(|p| p.media == said_back && p.from >= pressed && p.end == PromptEnd::Finished);
     let after = after.ok_or_else(|| format!("the key was not said back (`{said_back}`)"))?;
     audible(report, after)?;
     seen.push(format!("the handler said the key back at {:.1} s", after.from.as_secs_f64()));
@@ -53,11 +54,7 @@ pub(super) fn echo(call: &Call) -> Result<Vec<String>, String> {
 /// The handler failed, the prompt for that was heard to its end, and the host hung up.
 pub(super) fn failure_prompt(call: &Call, prompt: &str) -> Result<Vec<String>, String> {
     let why = call.handler_failure().ok_or("the handler did not fail")?;
-    Ok(vec![
-        format!("the handler failed: {why}"),
-        prompt_heard(&call.report, prompt)?,
-        hung_up_by_host(&call.report)?,
-    ])
+    Ok(vec![format!("the handler failed: {why}"), prompt_heard(&call.report, prompt)?, hung_up_by_host(&call.report)?])
 }
 
 fn did_its_work(call: &Call) -> Result<(), String> {
@@ -125,7 +122,8 @@ mod tests {
     #[test]
     fn an_echo_is_found_with_its_delay() {
         let said: Vec<i16> = (0..16_000).map(|n| if n < 8_000 { wave(n) } else { 0 }).collect();
-        let heard: Vec<i16> = (0..16_000).map(|n: usize| if n < 480 { 0 } else { said.get(n - 480).copied().unwrap_or(0) / 2 }).collect();
+        let heard: Vec<i16> =
+            (0..16_000).map(|n: usize| if n < 480 { 0 } else { said.get(n - 480).copied().unwrap_or(0) / 2 }).collect();
         let (likeness, delay) = likeness(&said, &heard);
         assert!(likeness > 0.99, "{likeness}");
         assert_eq!(delay, Duration::from_millis(60));

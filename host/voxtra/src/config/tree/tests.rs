@@ -87,7 +87,8 @@ fn an_alias_bomb_is_refused_before_it_goes_off() {
 
 #[test]
 fn a_deep_file_is_refused() {
-    for deep in ["[".repeat(5_000), "{a: ".repeat(5_000), (0..200).map(|n| format!("{}a:\n", " ".repeat(n))).collect()] {
+    for deep in ["[".repeat(5_000), "{a: ".repeat(5_000), (0..200).map(|n| format!("{}a:\n", " ".repeat(n))).collect()]
+    {
         assert!(read(&deep).is_err());
     }
 }

@@ -15,7 +15,7 @@ const REQUIRED: (&str, &str) = ("VOXTRA_REQUIRE_ASTERISK", "1");
 
 pub(crate) fn demo(args: &[String]) -> Result<u8> {
     guests::build_all()?;
-    build("voxtra")?;
+    build_all()?;
     let mut demo = std::process::Command::new(target_dir().join("release/voxtra"));
     demo.arg("demo").arg("--guests").arg(guests::folder()).arg("--out").arg(target_dir().join("demo")).args(args);
     run_through(&mut demo)
@@ -23,7 +23,7 @@ pub(crate) fn demo(args: &[String]) -> Result<u8> {
 
 pub(crate) fn bench(args: &[String]) -> Result<u8> {
     guests::build_all()?;
-    build("voxtra-bench")?;
+    build_all()?;
     let mut bench = std::process::Command::new(target_dir().join("release/voxtra-bench"));
     run_through(bench.args(args).env("VOXTRA_GUESTS", guests::folder()))
 }
@@ -34,7 +34,7 @@ pub(crate) fn test(filter: Option<&str>) -> Result<u8> {
 
 fn test_with(filter: Option<&str>, asterisk_is_required: bool) -> Result<u8> {
     guests::build_all()?;
-    build("voxtra")?;
+    build_all()?;
     let skips = target_dir().join("skipped-tests.txt");
     let _ = fs::remove_file(&skips);
     let mut tests = cargo();
@@ -128,6 +128,8 @@ fn succeed(who: &str, outcome: Result<u8>) -> Result<()> {
     Ok(())
 }
 
-fn build(package: &str) -> Result<()> {
-    run(cargo().args(["build", "--release", "--package", package]))
+/// Always all of it: with one package fewer cargo would choose other features for shared dependencies, and build the
+/// engine once more.
+fn build_all() -> Result<()> {
+    run(cargo().args(["build", "--release", "--workspace"]))
 }

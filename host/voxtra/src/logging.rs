@@ -9,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-/// The target of what handlers log.
+/// The target under which the lines of handlers come.
 const HANDLERS: &str = "handler";
 
 /// How log lines look.
@@ -44,8 +44,6 @@ pub(crate) fn start(options: LogOptions) {
     let others = options.level.min(LevelFilter::WARN);
     let ours = [("voxtra", options.level), (HANDLERS, options.level)];
     let targets = Targets::new().with_default(others).with_targets(ours);
-    // The lines of handlers come under a target of their own.
-    let targets = targets.with_target("voxtra", options.level).with_target("handler", options.level);
     let registry = tracing_subscriber::registry();
     let started = match (options.format, options.with_time) {
         (LogFormat::Json, _) => {

@@ -15,7 +15,10 @@ pub const SAME: f64 = 0.9;
 
 const SAMPLES_PER_MS: f64 = 8.0;
 
-/// Waits until a sound has been heard whole, beginning after so many milliseconds of the endpoint's clock; where it
+/// The last frame of a prompt may not have been sent when the host hangs up after it.
+const CUT_OFF_MS: usize = 40;
+
+/// Waits until a sound has been heard whole (but for its last 40 ms at most), beginning after so many milliseconds of the endpoint's clock; where it
 /// began on that clock.
 ///
 /// # Errors
@@ -24,7 +27,8 @@ pub async fn hear(rtp: &RtpEndpoint, name: &str, sound: &[i16], after_ms: f64, l
     const LOOK_EVERY: Duration = Duration::from_millis(150);
     let until = Instant::now() + limit;
     loop {
-        let heard = rtp.heard();
+        let mut heard = rtp.heard();
+        heard.extend([0; CUT_OFF_MS * SAMPLES_PER_MS as usize]);
         let skipped = ((after_ms.max(0.0) * SAMPLES_PER_MS) as usize).min(heard.len());
         let found = find(sound, heard.get(skipped..).unwrap_or_default());
         if let Some(found) = found.filter(|found| found.correlation >= SAME) {

@@ -17,7 +17,7 @@ const ALIKE: f64 = 0.97;
 /// adds is printed; this is no claim of speed.
 const MAX_ADDED_MS: f64 = 250.0;
 
-const UTTERANCES: u64 = 10;
+const UTTERANCES: u64 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn speech_comes_back_over_audiosocket() -> Result<()> {

@@ -64,6 +64,9 @@ async fn calls_end_though_the_pbx_never_comes_back() -> Result<()> {
             killed.elapsed().as_secs_f64(),
             served.log.reasons()
         );
+        for event in served.log.of_kind("call.ended") {
+            println!("  {}: {}", event.text("reason"), event.text("detail"));
+        }
         drop(callers);
         // For the account at the end.
         served.pbx.restart().await?;

@@ -21,6 +21,11 @@ pub(super) static SHIPPED: &[(&str, &str, &[u8])] = &[
     ("pbx-invalid", "There is no such extension.", include_bytes!("../../prompts/pbx-invalid.wav")),
     ("please-try-again", "Please try again.", include_bytes!("../../prompts/please-try-again.wav")),
     ("sorry", "Sorry.", include_bytes!("../../prompts/sorry.wav")),
+    (
+        "pls-hold-while-try",
+        "Please hold while I try that number.",
+        include_bytes!("../../prompts/pls-hold-while-try.wav"),
+    ),
     ("tt-somethingwrong", "Something went wrong here.", include_bytes!("../../prompts/tt-somethingwrong.wav")),
     ("ss-noservice", "This number is not in use.", include_bytes!("../../prompts/ss-noservice.wav")),
     ("digits/0", "zero.", include_bytes!("../../prompts/digits/0.wav")),

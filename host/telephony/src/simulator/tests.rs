@@ -438,28 +438,6 @@ fn a_prompt_never_begins_before_it_was_asked_for() {
     assert_eq!(times_of(&log, |e| matches!(e, LegEvent::PlaybackFinished { .. })), [ms(1_740)]);
 }
 
-/// Writes the drawing and the recording of a call with a bit of everything into `SIMULATOR_SAMPLE_DIR`, to be looked at.
-#[test]
-#[ignore = "writes files; for eyes and ears"]
-fn a_sample_to_look_at() {
-    let directory = std::path::PathBuf::from(std::env::var("SIMULATOR_SAMPLE_DIR").unwrap());
-    let (report, _) = busy_call();
-    let (long, _) =
-        call(script("wait 95s; press 12345678; wait 200s; say sound:hello-world; hang up"), |mut call| async move {
-            call.leg().answer().await.unwrap();
-            while call.play(&["number:123456", "sound:silence/10", "digits:7"]).await.0.is_ok() {}
-        });
-    std::fs::write(directory.join("long.svg"), Timeline::new(&long).to_svg()).unwrap();
-    let names = ["call.started", "call.answered", "media.started", "barge_in", "dtmf.received", "dtmf.received"];
-    let events = names.iter().zip([0, 730, 731, 1_040, 1_041, 1_240]).map(|(n, at)| (ms(at), (*n).to_owned()));
-    let end = report.duration;
-    let last = ["the handler returned", "media.stopped", "call.ended", "on-hangup ran", "session.destroyed"];
-    let timeline =
-        Timeline::new(&report).title("ivr-menu.wasm").events(events).events(last.map(|n| (end, n.to_owned())));
-    std::fs::write(directory.join("call.svg"), timeline.to_svg()).unwrap();
-    std::fs::write(directory.join("call.wav"), report.to_wav()).unwrap();
-}
-
 /// A call with a bit of everything.
 fn busy_call() -> (CallReport, EventLog) {
     let text = "wait for answer; wait for prompt; wait 300ms; press 12#; wait for silence 500ms; \

@@ -1,5 +1,6 @@
 //! Requests to Asterisk past the host: what is left there, and whether it still answers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,23 +31,45 @@ impl Ari {
         Self { host, key: format!("{}:{}", pbx.user(), pbx.password()) }
     }
 
-    /// GETs a resource, such as `bridges`.
+    /// GETs a resource, such as `bridges`, or `channels/ID/variable?variable=NAME`.
     ///
     /// # Errors
     /// When it takes longer than [`STUCK_AFTER`], or the answer is no 200 with JSON.
     pub async fn get(&self, resource: &str) -> Result<Value> {
-        let answer = timeout(STUCK_AFTER, self.ask("GET", resource)).await;
+        let answer = timeout(STUCK_AFTER, self.ask(resource)).await;
         let answer = answer.with_context(|| format!("GET {resource} is stuck for {STUCK_AFTER:?}"))??;
         let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end of its head")?;
         ensure!(head.starts_with("HTTP/1.1 200"), "GET {resource}: {}", head.lines().next().unwrap_or(""));
         serde_json::from_str(body).with_context(|| format!("GET {resource}: {body}"))
     }
 
-    async fn ask(&self, method: &str, resource: &str) -> Result<String> {
+    /// Where Asterisk listens for the audio of every SIP call that is up.
+    ///
+    /// # Errors
+    /// As [`Ari::get`]. A call that goes meanwhile is left out.
+    pub async fn audio_ports(&self) -> Result<Vec<(String, SocketAddr)>> {
+        let channels = self.get("channels").await?;
+        let mut ports = Vec::new();
+        for channel in channels.as_array().into_iter().flatten() {
+            let text = |key: &str| channel.get(key).and_then(Value::as_str).unwrap_or("");
+            if !text("name").starts_with("PJSIP/") {
+                continue;
+            }
+            let variable = format!("channels/{}/variable?variable=CHANNEL(rtp,src)", text("id"));
+            let Ok(answer) = self.get(&variable).await else { continue };
+            let address = answer.get("value").and_then(Value::as_str).and_then(|value| value.parse().ok());
+            ports.extend(address.map(|address| (text("id").to_owned(), address)));
+        }
+        Ok(ports)
+    }
+
+    async fn ask(&self, resource: &str) -> Result<String> {
         let mut connection = TcpStream::connect(&self.host).await?;
         let (host, key) = (&self.host, &self.key);
-        let request =
-            format!("{method} /ari/{resource}?api_key={key} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let separator = if resource.contains('?') { '&' } else { '?' };
+        let request = format!(
+            "GET /ari/{resource}{separator}api_key={key} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        );
         connection.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await?;

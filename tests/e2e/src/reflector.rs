@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 #[derive(Debug)]
 pub struct Reflector {
     address: SocketAddr,
+    socket: UdpSocket,
     packets: Arc<AtomicU64>,
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -33,17 +34,37 @@ impl Reflector {
         let address = socket.local_addr()?;
         let (packets, done) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let (counted, told) = (Arc::clone(&packets), Arc::clone(&done));
+        let listening = socket.try_clone()?;
         let thread = std::thread::Builder::new()
             .name("reflector".into())
-            .spawn(move || reflect(&socket, &counted, &told))
+            .spawn(move || reflect(&listening, &counted, &told))
             .context("cannot start a thread")?;
-        Ok(Self { address, packets, done, thread: Some(thread) })
+        Ok(Self { address, socket, packets, done, thread: Some(thread) })
     }
 
     /// Where callers have their audio.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Says something to who would say nothing first: a little silence, in mu-law.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn greet(&self, other_side: SocketAddr) -> Result<()> {
+        /// Packets that then go round at one time.
+        const PACKETS: u16 = 3;
+        for n in 0..PACKETS {
+            // RFC 3550: version 2, payload type 0, sequence, timestamp, source.
+            let mut packet = vec![0x80, 0];
+            packet.extend(n.to_be_bytes());
+            packet.extend((u32::from(n) * 160).to_be_bytes());
+            packet.extend(u32::from(other_side.port()).to_be_bytes());
+            packet.extend([0xff; 160]);
+            self.socket.send_to(&packet, other_side)?;
+        }
+        Ok(())
     }
 
     /// How many packets have come, and gone back.

@@ -69,7 +69,8 @@ async fn waves_of_two_hundred_echoes_over_websocket_leave_nothing_stuck() -> Res
     waves("waves_of_two_hundred_echoes_over_websocket_leave_nothing_stuck", "websocket", 2).await
 }
 
-/// Each wave: a hundred callers who hang up, and a hundred whom the host hangs up, with audio going both ways in all.
+/// Each wave: a hundred callers who hang up, and a hundred whom the host hangs up, with audio going both ways in all;
+/// and one more who listens.
 async fn waves(name: &str, transport: &'static str, waves: usize) -> Result<()> {
     /// Of each kind.
     const CALLERS: u32 = 100;
@@ -88,21 +89,33 @@ async fn waves(name: &str, transport: &'static str, waves: usize) -> Result<()> 
         for wave in 1..=waves {
             let by_caller = run(Scenario::HangUpAfter(CALLERS_STAY)).start(&tree, sip)?;
             let by_host = run(Scenario::WaitForBye).start(&tree, sip)?;
-            sleep(Duration::from_millis(3_600)).await;
+            sleep(Duration::from_millis(3_200)).await;
             let up = served.pbx.channel_count().await?;
+            if transport == "websocket" {
+                // Nobody speaks first there.
+                for (_, address) in served.ari().audio_ports().await? {
+                    reflector.greet(address)?;
+                }
+            }
+            let caller = call(sip, ECHO).await?;
+            let heard = echo(&caller, 1).await?;
+            caller.hang_up().await?;
             let (by_caller, by_host) = (by_caller.finish().await?, by_host.finish().await?);
             let packets = reflector.packets();
             println!(
-                "{name}: wave {wave}: {up} channels at its height, {packets} packets so far; {}; {}",
+                "{name}: wave {wave}: {up} channels at its height, {packets} packets so far, an echo after {:.1} ms; {}; {}",
+                heard.delay_ms(),
                 told(&by_caller),
                 told(&by_host)
             );
+            ensure!(packets as usize > wave * 2_000, "too little audio: {packets} packets");
             ensure!(by_caller.is_clean(CALLERS.into()), "wave {wave}, hung up by the callers: {by_caller:?}");
             ensure!(by_host.is_clean(CALLERS.into()), "wave {wave}, hung up by the host: {by_host:?}");
-            served.until_over(wave * 2 * CALLERS as usize).await?;
+            let (by_callers, all) = (wave * (CALLERS as usize + 1), wave * (2 * CALLERS as usize + 1));
+            served.until_over(all).await?;
             let reasons = served.log.reasons();
-            assert_eq!(reasons.get("caller-hung-up"), Some(&(wave * CALLERS as usize)), "{reasons:?}");
-            assert_eq!(reasons.values().sum::<usize>(), wave * 2 * CALLERS as usize, "{reasons:?}");
+            assert_eq!(reasons.get("caller-hung-up"), Some(&by_callers), "{reasons:?}");
+            assert_eq!(reasons.values().sum::<usize>(), all, "{reasons:?}");
             served.nothing_is_left().await?;
         }
         let answers = probe.finish().await?;

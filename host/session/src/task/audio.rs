@@ -1,6 +1,7 @@
 //! The call's open audio: at most one at a time.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use serde_json::json;
 use tokio::time::timeout;
@@ -25,6 +26,23 @@ impl Audio {
     /// Whether losing it would matter.
     pub(super) fn is_in_use(&self) -> bool {
         matches!(self, Self::Opening | Self::Open(_))
+    }
+
+    /// Whether it is open and its link is gone: word of that may come later than to who reads from it. Frames that
+    /// nobody has read are lost by asking.
+    pub(super) fn has_broken(&self) -> bool {
+        /// More than the link keeps.
+        const FRAMES_MAX: usize = 64;
+        let Self::Open(source) = self else { return false };
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..FRAMES_MAX {
+            match source.poll_frame(&mut cx) {
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => return true,
+                Poll::Pending => return false,
+            }
+        }
+        false
     }
 }
 

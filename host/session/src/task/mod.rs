@@ -166,6 +166,8 @@ impl CallTask {
         if raised.verb_dropped {
             self.forget_dropped_verbs();
         }
+        // A handler lets go of audio that has broken before the leg says so.
+        let broken = raised.close_audio && self.audio.has_broken();
         if raised.close_audio {
             self.close_audio();
         }
@@ -176,7 +178,7 @@ impl CallTask {
             }
             return Some(self.leg_ended(end));
         }
-        if raised.media_lost && self.audio.is_in_use() {
+        if broken || raised.media_lost && self.audio.is_in_use() {
             return Some(End::because(EndReason::MediaLost));
         }
         raised.hangup.then(|| End::because(EndReason::HandlerHungUp))

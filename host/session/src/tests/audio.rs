@@ -75,6 +75,23 @@ async fn losing_the_audio_ends_the_call_and_losing_none_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_leaves_because_its_audio_broke_did_not_end_the_call() {
+    let kit = Kit::new([TestHandler::default(|call| async move {
+        call.answer().await.unwrap();
+        let link = call.open_audio(8_000).await.unwrap();
+        assert!(std::future::poll_fn(|cx| link.source.poll_frame(cx)).await.is_none());
+        call.close_audio();
+        Outcome::Returned
+    })]);
+    let leg = kit.call("c1");
+    settle().await;
+    leg.audio().unwrap().close();
+    kit.host.idle().await;
+    assert_eq!(kit.end_reason(), "media-lost");
+    kit.assert_ended_once("c1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leg_that_never_opens_audio_does_not_hold_the_handler_for_ever() {
     let kit = Kit::new([TestHandler::default(|call| async move {
         call.answer().await.unwrap();

@@ -126,6 +126,12 @@ pub enum EndReason {
     TelephonyFailed(String),
     /// The host is stopping.
     HostStopping,
+    /// The call lasted as long as one may.
+    CallLimit,
+    /// The operator hung up.
+    OperatorHungUp,
+    /// A call that we placed was not answered.
+    NotAnswered(HangupCause),
 }
 
 impl EndReason {
@@ -140,6 +146,9 @@ impl EndReason {
             Self::MediaLost => "media-lost",
             Self::TelephonyFailed(_) => "telephony-failed",
             Self::HostStopping => "host-stopping",
+            Self::CallLimit => "call-limit",
+            Self::OperatorHungUp => "operator-hung-up",
+            Self::NotAnswered(_) => "not-answered",
         }
     }
 
@@ -147,6 +156,7 @@ impl EndReason {
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::HandlerFailed(why) | Self::TelephonyFailed(why) => Some(why),
+            Self::NotAnswered(cause) => Some(cause.as_str()),
             _ => None,
         }
     }
@@ -154,7 +164,9 @@ impl EndReason {
     /// The state in which a call that ended so is left.
     pub fn final_state(&self) -> CallState {
         match self {
-            Self::HandlerFailed(_) | Self::TelephonyFailed(_) | Self::MediaLost => CallState::Failed,
+            Self::HandlerFailed(_) | Self::TelephonyFailed(_) | Self::MediaLost | Self::NotAnswered(_) => {
+                CallState::Failed
+            }
             _ => CallState::Completed,
         }
     }
@@ -177,6 +189,17 @@ pub enum HangupCause {
 }
 
 impl HangupCause {
+    /// A stable name for logs, events and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no-answer",
+            Self::Rejected => "rejected",
+            Self::Congestion => "congestion",
+        }
+    }
+
     /// The Q.850 number.
     pub fn q850(self) -> u16 {
         match self {

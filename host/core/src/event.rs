@@ -80,6 +80,18 @@ event_types! {
     SessionCreated = "session.created",
     /// The session is gone; the last event of a call.
     SessionDestroyed = "session.destroyed",
+    /// Ours: an event of a handler's own; `data` has its `name` and its `data`.
+    Custom = "custom",
+    /// Ours: who answered, as `detect-machine` found out.
+    AnsweredBy = "call.answered_by",
+    /// Ours: a recording has begun.
+    RecordingStarted = "recording.started",
+    /// Ours: a recording is over and kept; `data` says where.
+    RecordingFinished = "recording.finished",
+    /// Ours: a recording failed or could not be kept.
+    RecordingFailed = "recording.failed",
+    /// Ours: a batch of calls is over, or was stopped.
+    BatchFinished = "batch.finished",
 }
 
 /// One event.
@@ -97,6 +109,15 @@ pub struct Event {
     pub timestamp: SystemTime,
     /// What goes with it.
     pub data: Map<String, Value>,
+    /// The call's metadata that its handler shares with webhooks, as `call.metadata` of the wire form; none: no `call`.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl Event {
+    /// An event that happens now, without metadata. `id`: see [`Event::id`].
+    pub fn new(id: String, kind: EventType, tenant: TenantId, session_id: CallId, data: Map<String, Value>) -> Self {
+        Self { id, kind, tenant, session_id, timestamp: SystemTime::now(), data, metadata: None }
+    }
 }
 
 /// Where events go. Implementations must not block: the caller is a call's owner task.

@@ -73,6 +73,19 @@ id! {
     PlaybackId
 }
 
+id! {
+    /// One recording of one call.
+    RecordingId
+}
+id! {
+    /// A bridge at the PBX; chosen by the host.
+    BridgeId
+}
+id! {
+    /// A snoop at the PBX; chosen by the host.
+    SnoopId
+}
+
 impl TenantId {
     /// The tenant of a flat plugin directory.
     pub const DEFAULT_NAME: &'static str = "default";

@@ -10,15 +10,21 @@ pub mod event;
 pub mod fake;
 pub mod ids;
 pub mod media;
+pub mod outbound;
+pub mod recording;
+pub mod store;
 pub mod telephony;
 pub mod verbs;
+pub mod wire;
 
 pub use call::{CallInfo, CallState, Direction, EndReason, HangupCause};
 pub use error::CallError;
 pub use event::{Event, EventSink, EventType};
-pub use ids::{CallId, HandlerName, PlaybackId, TenantId};
+pub use ids::{BridgeId, CallId, HandlerName, PlaybackId, RecordingId, SnoopId, TenantId};
 pub use media::{AudioSink, AudioSource, Frame, MediaLink};
-pub use telephony::{Leg, LegEvent, LegEvents, NewLeg, Refusal, Switchboard};
+pub use outbound::{DialOutcome, DialRequest, DialTarget, Dialled, Dialler, Trace};
+pub use recording::{OpenRecording, RecordingDesk};
+pub use telephony::{Bridge, Exchange, Leg, LegEvent, LegEvents, NewLeg, Refusal, Snoop, Switchboard};
 
 /// An owned future that a port's method returns; `Send`, because calls move between worker threads.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::call::{CallInfo, EndReason};
+use crate::ids::{PlaybackId, RecordingId};
 
 /// The keys of a telephone.
 pub const DTMF_DIGITS: &str = "0123456789*#ABCD";
@@ -32,6 +33,8 @@ pub enum PlayOutcome {
     Finished,
     /// The caller pressed this key, which stays to be taken.
     Interrupted(char),
+    /// It was stopped.
+    Stopped,
 }
 
 /// How keys are to be gathered.
@@ -76,6 +79,8 @@ pub struct Digits {
 /// An event of a call as its handler sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandlerEvent {
+    /// The other side of a call that we placed rings.
+    Ringing,
     /// The call was answered.
     Answered,
     /// A key was pressed.
@@ -84,6 +89,14 @@ pub enum HandlerEvent {
     MediaStarted,
     /// Audio has stopped.
     MediaStopped,
+    /// A playing that nobody waited for is over; an error is a sentence.
+    PlaybackFinished(PlaybackId, Result<PlayOutcome, String>),
+    /// A recording has ended.
+    RecordingFinished(RecordingInfo),
+    /// A recording failed; the sentence says why.
+    RecordingFailed(RecordingId, String),
+    /// Who answered.
+    AnsweredBy(AnsweredBy),
     /// The call is over; the last event.
     Ended(EndReason),
 }
@@ -114,4 +127,172 @@ pub struct EndedCall {
     pub duration_ms: u32,
     /// The metadata as it was at the end.
     pub metadata: Vec<(String, String)>,
+}
+
+/// Who has answered a call that we placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnsweredBy {
+    /// A person.
+    Human,
+    /// An answering machine.
+    Machine,
+    /// Neither could be told in the time given.
+    NotSure,
+}
+
+impl AnsweredBy {
+    /// The wire value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Machine => "machine",
+            Self::NotSure => "not-sure",
+        }
+    }
+}
+
+/// Who finds out whether a machine has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineDetector {
+    /// The host, on the audio.
+    Host,
+    /// The PBX.
+    Pbx,
+}
+
+/// A place in the PBX's dialplan.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DialplanPlace {
+    /// Empty: the tenant's own, or where the call came from.
+    pub context: String,
+    /// Empty: the number that was dialled.
+    pub extension: String,
+    /// 0: 1.
+    pub priority: u32,
+}
+
+/// Who makes a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recorder {
+    /// The host: stereo, the other side left, what it hears right.
+    Host,
+    /// The PBX: both sides mixed.
+    Pbx,
+}
+
+/// How a call is to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordOptions {
+    /// Letters, digits, `-`, `_` and `.`, at most 64; empty: made by the host.
+    pub name: String,
+    /// Who records.
+    pub recorder: Recorder,
+    /// Whether a tone tells the caller.
+    pub beep: bool,
+    /// The longest; none: the host's own limit.
+    pub max_duration: Option<Duration>,
+    /// It ends when nobody has spoken for so long; none: never.
+    pub max_silence: Option<Duration>,
+    /// The sink's name in the configuration; empty: the default one.
+    pub sink: String,
+}
+
+/// A recording that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordingInfo {
+    /// Its id.
+    pub id: RecordingId,
+    /// Its name.
+    pub name: String,
+    /// Without the pauses.
+    pub duration_ms: u32,
+    /// Of the file.
+    pub size_bytes: u64,
+}
+
+/// A call that a handler places.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OriginateOptions {
+    /// A number, an extension, or an endpoint such as `PJSIP/100`.
+    pub to: String,
+    /// Empty: the tenant's.
+    pub caller_id: String,
+    /// How long it may ring; none: [`DEFAULT_RING_TIMEOUT`].
+    pub ring_timeout: Option<Duration>,
+    /// Variables of the new call at the PBX.
+    pub variables: Vec<(String, String)>,
+    /// Metadata of the new call.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// How long a placed call may ring when nobody says.
+pub const DEFAULT_RING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sides of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sides {
+    /// Neither.
+    #[default]
+    None,
+    /// What the other side says.
+    In,
+    /// What the other side hears.
+    Out,
+    /// All of it.
+    Both,
+}
+
+/// How a call is snooped at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SnoopOptions {
+    /// What is listened to.
+    pub spy: Sides,
+    /// Who hears what is said into it: [`Sides::Out`] is the call itself, [`Sides::In`] those that it speaks with.
+    pub whisper: Sides,
+}
+
+/// One number of a batch that a handler starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRow {
+    /// What is dialled.
+    pub number: String,
+    /// Metadata of its call.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// A batch of calls that a handler starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchRequest {
+    /// For people.
+    pub name: String,
+    /// The tenant's handler that takes the answered calls.
+    pub handler: String,
+    /// Calls at one time; 0: 1.
+    pub concurrency: u32,
+    /// Calls begun in ten seconds; 0: 10.
+    pub calls_per_10_s: u32,
+    /// Such as `busy=2@5m,no-answer=1@1h`; empty: none is tried again.
+    pub retries: String,
+    /// Whether to find out if a machine answers.
+    pub detect_machine: bool,
+    /// The numbers.
+    pub rows: Vec<BatchRow>,
+}
+
+/// How a batch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchStatus {
+    /// Numbers.
+    pub total: u32,
+    /// Numbers with a final outcome.
+    pub done: u32,
+    /// Calls that are up.
+    pub live: u32,
+    /// Numbers that were answered.
+    pub answered: u32,
+    /// Numbers that were not, finally.
+    pub failed: u32,
+    /// Nothing is left to be done.
+    pub finished: bool,
 }

@@ -1,17 +1,18 @@
-//! A leg that goes nowhere, for tests of whoever drives legs: it keeps what was asked of it, does what it was told to
-//! do with it, and reports what the test says has happened. It knows no clock.
+//! A leg that goes nowhere: it keeps what was asked of it, does what it was told to do with it, and reports what the
+//! test says has happened. It knows no clock.
 
 use std::collections::HashMap;
 use std::future::{pending, ready};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 
+use super::{FakeAudio, FakeExchange, FakeSnoop};
 use crate::BoxFuture;
 use crate::call::{Direction, HangupCause};
 use crate::error::CallError;
-use crate::ids::{CallId, PlaybackId};
-use crate::media::{AudioSink, AudioSource, Frame, LinkClosed, MediaLink};
-use crate::telephony::{Leg, LegEvent, LegEvents, NewLeg};
+use crate::ids::{CallId, PlaybackId, RecordingId};
+use crate::media::MediaLink;
+use crate::telephony::{Leg, LegEvent, LegEvents, NewLeg, PbxRecording, Snoop};
+use crate::verbs::{AnsweredBy, DialplanPlace, SnoopOptions};
 
 /// What was asked of a [`FakeLeg`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,30 @@ pub enum LegVerb {
     SendDtmf(String),
     /// [`Leg::transfer`]
     Transfer(String),
+    /// [`Leg::ring`]
+    Ring,
+    /// [`Leg::hold`]
+    Hold(String),
+    /// [`Leg::unhold`]
+    Unhold,
+    /// [`Leg::set_variable`]
+    SetVariable(String, String),
+    /// [`Leg::get_variable`]
+    GetVariable(String),
+    /// [`Leg::transfer_to_queue`]
+    TransferToQueue(String, Vec<(String, String)>),
+    /// [`Leg::continue_in_dialplan`]
+    ContinueInDialplan(DialplanPlace),
+    /// [`Leg::start_recording`]
+    StartRecording(PbxRecording),
+    /// [`Leg::pause_recording`]
+    PauseRecording(bool),
+    /// [`Leg::stop_recording`]
+    StopRecording,
+    /// [`Leg::snoop`]
+    Snoop(SnoopOptions),
+    /// [`Leg::detect_machine`]
+    DetectMachine,
     /// [`Leg::open_media`]
     OpenMedia(u32),
     /// [`Leg::close_media`]
@@ -47,6 +72,30 @@ pub enum VerbKind {
     SendDtmf,
     /// [`Leg::transfer`]
     Transfer,
+    /// [`Leg::ring`]
+    Ring,
+    /// [`Leg::hold`]
+    Hold,
+    /// [`Leg::unhold`]
+    Unhold,
+    /// [`Leg::set_variable`]
+    SetVariable,
+    /// [`Leg::get_variable`]
+    GetVariable,
+    /// [`Leg::transfer_to_queue`]
+    TransferToQueue,
+    /// [`Leg::continue_in_dialplan`]
+    ContinueInDialplan,
+    /// [`Leg::start_recording`]
+    StartRecording,
+    /// [`Leg::pause_recording`]
+    PauseRecording,
+    /// [`Leg::stop_recording`]
+    StopRecording,
+    /// [`Leg::snoop`]
+    Snoop,
+    /// [`Leg::detect_machine`]
+    DetectMachine,
     /// [`Leg::open_media`]
     OpenMedia,
     /// [`Leg::end`]
@@ -79,6 +128,9 @@ struct Inner {
     playing: Vec<PlaybackId>,
     on_play: Option<OnPlay>,
     audio: Option<Arc<FakeAudio>>,
+    variables: HashMap<String, String>,
+    answered_by: Option<AnsweredBy>,
+    snoops: Vec<Arc<FakeSnoop>>,
 }
 
 impl FakeLeg {
@@ -97,7 +149,23 @@ impl FakeLeg {
             direction: Direction::Inbound,
             answered: false,
             leg: Arc::<Self>::clone(self),
+            exchange: FakeExchange::new(),
         }
+    }
+
+    /// This leg as [`FakeLeg::incoming`], at this exchange.
+    pub fn incoming_at(self: &Arc<Self>, id: &str, exchange: &Arc<FakeExchange>) -> NewLeg {
+        NewLeg { exchange: Arc::<FakeExchange>::clone(exchange), ..self.incoming(id) }
+    }
+
+    /// What [`Leg::detect_machine`] finds; [`AnsweredBy::NotSure`] when nothing was set.
+    pub fn set_answered_by(&self, who: AnsweredBy) {
+        self.inner().answered_by = Some(who);
+    }
+
+    /// The snoops that were made, in order.
+    pub fn snoops(&self) -> Vec<Arc<FakeSnoop>> {
+        self.inner().snoops.clone()
     }
 
     /// Where [`FakeLeg::deliver`] goes.
@@ -234,11 +302,77 @@ impl Leg for FakeLeg {
         self.asked(VerbKind::Transfer, LegVerb::Transfer(target.to_owned()), || ())
     }
 
+    fn ring(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        self.asked(VerbKind::Ring, LegVerb::Ring, || ())
+    }
+
+    fn hold<'a>(&'a self, music_class: &'a str) -> BoxFuture<'a, Result<(), CallError>> {
+        self.asked(VerbKind::Hold, LegVerb::Hold(music_class.to_owned()), || ())
+    }
+
+    fn unhold(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        self.asked(VerbKind::Unhold, LegVerb::Unhold, || ())
+    }
+
+    fn set_variable<'a>(&'a self, name: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), CallError>> {
+        self.asked(VerbKind::SetVariable, LegVerb::SetVariable(name.to_owned(), value.to_owned()), || {
+            self.inner().variables.insert(name.to_owned(), value.to_owned());
+        })
+    }
+
+    fn get_variable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>, CallError>> {
+        self.asked(VerbKind::GetVariable, LegVerb::GetVariable(name.to_owned()), || {
+            self.inner().variables.get(name).cloned()
+        })
+    }
+
+    fn transfer_to_queue<'a>(
+        &'a self,
+        queue: &'a str,
+        variables: &'a [(String, String)],
+    ) -> BoxFuture<'a, Result<(), CallError>> {
+        let verb = LegVerb::TransferToQueue(queue.to_owned(), variables.to_vec());
+        self.asked(VerbKind::TransferToQueue, verb, || ())
+    }
+
+    fn continue_in_dialplan<'a>(&'a self, place: &'a DialplanPlace) -> BoxFuture<'a, Result<(), CallError>> {
+        self.asked(VerbKind::ContinueInDialplan, LegVerb::ContinueInDialplan(place.clone()), || ())
+    }
+
+    fn start_recording<'a>(&'a self, recording: &'a PbxRecording) -> BoxFuture<'a, Result<(), CallError>> {
+        self.asked(VerbKind::StartRecording, LegVerb::StartRecording(recording.clone()), || ())
+    }
+
+    fn pause_recording<'a>(&'a self, _id: &'a RecordingId, paused: bool) -> BoxFuture<'a, Result<(), CallError>> {
+        self.asked(VerbKind::PauseRecording, LegVerb::PauseRecording(paused), || ())
+    }
+
+    fn stop_recording<'a>(&'a self, id: &'a RecordingId) -> BoxFuture<'a, Result<(), CallError>> {
+        self.asked(VerbKind::StopRecording, LegVerb::StopRecording, || {
+            self.deliver(LegEvent::RecordingFinished { id: id.clone(), outcome: Ok(1_000) });
+        })
+    }
+
+    fn snoop(&self, options: SnoopOptions) -> BoxFuture<'_, Result<Arc<dyn Snoop>, CallError>> {
+        self.asked(VerbKind::Snoop, LegVerb::Snoop(options), || {
+            let mut inner = self.inner();
+            let snoop = FakeSnoop::new(&format!("snoop-{}", inner.snoops.len() + 1));
+            inner.snoops.push(Arc::clone(&snoop));
+            snoop as Arc<dyn Snoop>
+        })
+    }
+
+    fn detect_machine(&self) -> BoxFuture<'_, Result<AnsweredBy, CallError>> {
+        self.asked(VerbKind::DetectMachine, LegVerb::DetectMachine, || {
+            self.inner().answered_by.unwrap_or(AnsweredBy::NotSure)
+        })
+    }
+
     fn open_media(&self, rate_hz: u32) -> BoxFuture<'_, Result<MediaLink, CallError>> {
         self.asked(VerbKind::OpenMedia, LegVerb::OpenMedia(rate_hz), || {
             let audio = Arc::new(FakeAudio::default());
             self.inner().audio = Some(Arc::clone(&audio));
-            MediaLink { rate_hz, source: Arc::clone(&audio) as Arc<dyn AudioSource>, sink: audio }
+            audio.link(rate_hz)
         })
     }
 
@@ -251,86 +385,5 @@ impl Leg for FakeLeg {
     fn end(&self, cause: HangupCause) -> BoxFuture<'_, Result<(), CallError>> {
         self.close_audio();
         self.asked(VerbKind::End, LegVerb::End(cause), || ())
-    }
-}
-
-/// The audio of a [`FakeLeg`]: silent until it closes, and it swallows what is said.
-#[derive(Debug, Default)]
-pub struct FakeAudio {
-    inner: Mutex<AudioInner>,
-}
-
-#[derive(Debug, Default)]
-struct AudioInner {
-    closed: bool,
-    said: Vec<Frame>,
-    waker: Option<Waker>,
-}
-
-impl FakeAudio {
-    /// The link is gone.
-    pub fn close(&self) {
-        let waker = {
-            let mut inner = self.inner();
-            inner.closed = true;
-            inner.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Whether it is gone.
-    pub fn is_closed(&self) -> bool {
-        self.inner().closed
-    }
-
-    /// The frames that were said.
-    pub fn said(&self) -> Vec<Frame> {
-        self.inner().said.clone()
-    }
-
-    fn inner(&self) -> MutexGuard<'_, AudioInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl AudioSource for FakeAudio {
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
-        self.poll_readable(cx).map(|()| None)
-    }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inner = self.inner();
-        if inner.closed {
-            return Poll::Ready(());
-        }
-        inner.waker = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    fn dropped_frames(&self) -> u64 {
-        0
-    }
-}
-
-impl AudioSink for FakeAudio {
-    fn poll_ready(&self, _cx: &mut Context<'_>) -> Poll<Result<(), LinkClosed>> {
-        Poll::Ready(if self.inner().closed { Err(LinkClosed) } else { Ok(()) })
-    }
-
-    fn push(&self, frame: Frame) -> Result<(), LinkClosed> {
-        let mut inner = self.inner();
-        if inner.closed {
-            return Err(LinkClosed);
-        }
-        inner.said.push(frame);
-        Ok(())
-    }
-
-    fn clear(&self) {}
-
-    fn queued_ms(&self) -> u32 {
-        0
     }
 }

@@ -100,6 +100,14 @@ pub enum AriError {
         /// What is wrong with it.
         detail: String,
     },
+    /// What Asterisk sent could not be written where the caller wanted it.
+    #[error("{call}: what came could not be written ({detail}); check the disk or whatever it is written to")]
+    Output {
+        /// Method and path.
+        call: String,
+        /// What the writer said.
+        detail: String,
+    },
     /// Refused here, before anything was sent.
     #[error("{what}")]
     InvalidInput {
@@ -154,6 +162,10 @@ impl AriError {
 
     pub(crate) fn transport(call: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::Transport { call: call.to_owned(), detail: chain(error) }
+    }
+
+    pub(crate) fn output(call: &str, error: &std::io::Error) -> Self {
+        Self::Output { call: call.to_owned(), detail: chain(error) }
     }
 
     pub(crate) fn malformed(call: &str, detail: impl Into<String>) -> Self {

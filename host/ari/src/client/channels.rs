@@ -1,14 +1,17 @@
-//! Verbs on channels and their playbacks.
+//! Verbs on channels: their lives, their ways, their variables. What is heard on them is in `media`.
 //!
 //! Where nothing else is said, a channel that is gone is [`AriError::NotFound`],
 //! and one that is not in a Stasis application [`AriError::Conflict`].
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::{AriClient, ContinueTo, ExternalMedia, HangupReason, Originate, Play, SendDtmf};
-use crate::error::{AriError, gone_is_done};
-use crate::model::{Channel, Playback};
+use super::{
+    AriClient, ContinueTo, CreateChannel, Dial, ExternalMedia, HangupReason, Originate, TransferState, to_body,
+};
+use crate::error::AriError;
+use crate::model::{Channel, RtpStatistics};
 
 impl AriClient {
     /// All channels of this Asterisk, also those of other applications.
@@ -42,6 +45,25 @@ impl AriClient {
         }
     }
 
+    /// Makes a channel that calls nobody yet; [`AriClient::dial`] does. It is in its application at once
+    /// (`StasisStart`), so it can be put into a bridge first.
+    ///
+    /// # Errors
+    /// [`AriError::Conflict`] when the id is taken; [`AriError::Server`] (500) when there is no such technology; any
+    /// other.
+    pub async fn create_channel(&self, channel: &CreateChannel) -> Result<Channel, AriError> {
+        self.post_typed(&["channels", "create"], &to_body(channel)?).await
+    }
+
+    /// Dials a channel that [`AriClient::create_channel`] has made. How it goes on is told by `Dial` events.
+    ///
+    /// # Errors
+    /// [`AriError::Conflict`] when it has been dialled or is not in a Stasis application; any other.
+    pub async fn dial(&self, channel_id: &str, dial: &Dial) -> Result<(), AriError> {
+        let body = to_body(dial)?;
+        self.post_done(&["channels", channel_id, "dial"], Some(&body)).await
+    }
+
     /// Answers. Answering twice is not an error.
     ///
     /// # Errors
@@ -56,8 +78,7 @@ impl AriClient {
     /// Any [`AriError`] but not found.
     pub async fn hangup(&self, channel_id: &str, reason: HangupReason) -> Result<(), AriError> {
         let (name, value) = reason.query();
-        let outcome = self.delete(&["channels", channel_id], &[(name, &value)]).await;
-        gone_is_done(outcome.map(drop))
+        self.end(&["channels", channel_id], &[(name, &value)]).await
     }
 
     /// Tells the caller that it rings.
@@ -73,47 +94,16 @@ impl AriClient {
     /// # Errors
     /// Any [`AriError`] but not found.
     pub async fn ring_stop(&self, channel_id: &str) -> Result<(), AriError> {
-        let outcome = self.delete(&["channels", channel_id, "ring"], &[]).await;
-        gone_is_done(outcome.map(drop))
+        self.end(&["channels", channel_id, "ring"], &[]).await
     }
 
-    /// Queues media on the channel. That it is over is told by `PlaybackFinished`
-    /// with the same id, whose state also says whether it could be played.
+    /// Tells the caller that something is to be heard before the call is answered (for SIP, 183; 20.16, 21.11, 22.6 and
+    /// later).
     ///
     /// # Errors
     /// Any [`AriError`].
-    pub async fn play(&self, channel_id: &str, play: &Play) -> Result<Playback, AriError> {
-        if play.media.is_empty() {
-            return Err(AriError::invalid("play has no media; give at least one"));
-        }
-        let path = ["channels", channel_id, "play", &play.playback_id];
-        self.post_typed(&path, &to_body(play)?).await
-    }
-
-    /// A playback that has not ended.
-    ///
-    /// # Errors
-    /// [`AriError::NotFound`] when it has ended; any other.
-    pub async fn get_playback(&self, playback_id: &str) -> Result<Playback, AriError> {
-        self.get_typed(&["playbacks", playback_id]).await
-    }
-
-    /// Stops a playback. One that has ended is success.
-    ///
-    /// # Errors
-    /// Any [`AriError`] but not found.
-    pub async fn stop_playback(&self, playback_id: &str) -> Result<(), AriError> {
-        let outcome = self.delete(&["playbacks", playback_id], &[]).await;
-        gone_is_done(outcome.map(drop))
-    }
-
-    /// Queues digits to send; returns before they are sent.
-    ///
-    /// # Errors
-    /// Any [`AriError`].
-    pub async fn send_dtmf(&self, channel_id: &str, digits: &SendDtmf) -> Result<(), AriError> {
-        let body = to_body(digits)?;
-        self.post_done(&["channels", channel_id, "dtmf"], Some(&body)).await
+    pub async fn progress(&self, channel_id: &str) -> Result<(), AriError> {
+        self.post_done(&["channels", channel_id, "progress"], None).await
     }
 
     /// Lets the channel leave Stasis and go on in the dialplan. A place that does
@@ -124,6 +114,28 @@ impl AriClient {
     pub async fn continue_in_dialplan(&self, channel_id: &str, place: &ContinueTo) -> Result<(), AriError> {
         let body = to_body(place)?;
         self.post_done(&["channels", channel_id, "continue"], Some(&body)).await
+    }
+
+    /// Moves the channel to another Stasis application, with arguments separated by commas. An application that nobody
+    /// is registered as is not reported: the channel then leaves Stasis.
+    ///
+    /// # Errors
+    /// Any [`AriError`].
+    pub async fn move_to_app(&self, channel_id: &str, app: &str, app_args: Option<&str>) -> Result<(), AriError> {
+        let mut body = json!({ "app": app });
+        if let (Value::Object(fields), Some(arguments)) = (&mut body, app_args) {
+            fields.insert("appArgs".to_owned(), Value::String(arguments.to_owned()));
+        }
+        self.post_done(&["channels", channel_id, "move"], Some(&body)).await
+    }
+
+    /// Tells who has asked for a transfer how it goes (20.13, 21.8, 22.3 and later).
+    ///
+    /// # Errors
+    /// [`AriError::Conflict`] when no transfer has been asked for; any other.
+    pub async fn transfer_progress(&self, channel_id: &str, state: TransferState) -> Result<(), AriError> {
+        let body = json!({ "states": state.wire() });
+        self.post_done(&["channels", channel_id, "transfer_progress"], Some(&body)).await
     }
 
     /// Blind transfer: the channel's far end is sent to `endpoint` by its own
@@ -145,21 +157,39 @@ impl AriClient {
         self.post_done(&["channels", channel_id, "variable"], Some(&body)).await
     }
 
+    /// Sets a channel variable, which from then on is in [`Channel::channelvars`] of this channel's events and answers.
+    ///
+    /// # Errors
+    /// Any [`AriError`].
+    pub async fn set_reported_variable(&self, channel_id: &str, name: &str, value: &str) -> Result<(), AriError> {
+        let body = json!({ "variable": name, "value": value, "report_events": true });
+        self.post_done(&["channels", channel_id, "variable"], Some(&body)).await
+    }
+
     /// Reads a channel variable (or a dialplan function); `None` when it is not set.
     ///
     /// # Errors
     /// [`AriError::NotFound`] when the channel is gone; any other.
     pub async fn get_variable(&self, channel_id: &str, name: &str) -> Result<Option<String>, AriError> {
-        let path = ["channels", channel_id, "variable"];
-        match self.get(&path, &[("variable", name)]).await {
-            Ok(answer) => match answer.get("value") {
-                Some(Value::String(value)) => Ok(Some(value.clone())),
-                _ => Err(AriError::malformed("GET /ari/channels/…/variable", "it has no text \"value\"")),
-            },
-            // Both are 404; only the message tells a missing variable from a missing channel.
-            Err(AriError::NotFound { message, .. }) if message.contains("variable") => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.variable_at(&["channels", channel_id, "variable"], name).await
+    }
+
+    /// Sets several channel variables at once (20.20, 22.10, 23.4 and later).
+    ///
+    /// # Errors
+    /// Any [`AriError`].
+    pub async fn set_variables(&self, channel_id: &str, variables: &BTreeMap<String, String>) -> Result<(), AriError> {
+        let body = json!({ "variables": variables });
+        self.post_done(&["channels", channel_id, "variables"], Some(&body)).await
+    }
+
+    /// Reads several channel variables at once (20.20, 22.10, 23.4 and later). Those that are not set are empty.
+    ///
+    /// # Errors
+    /// [`AriError::NotFound`] when the channel is gone; [`AriError::InvalidInput`] for a name with a comma, which ARI's
+    /// query cannot hold: read a function with several arguments alone; any other.
+    pub async fn get_variables(&self, channel_id: &str, names: &[&str]) -> Result<BTreeMap<String, String>, AriError> {
+        self.variables_at(&["channels", channel_id, "variables"], names).await
     }
 
     /// Makes a channel whose audio goes to and comes from another program. Wait for
@@ -175,9 +205,12 @@ impl AriClient {
         }
         self.post_typed(&["channels", "externalMedia"], &body).await
     }
-}
 
-fn to_body<T: Serialize>(arguments: &T) -> Result<Value, AriError> {
-    serde_json::to_value(arguments)
-        .map_err(|error| AriError::invalid(format!("arguments cannot be written as JSON: {error}")))
+    /// What the channel's RTP has counted so far.
+    ///
+    /// # Errors
+    /// [`AriError::NotFound`] when the channel is gone; [`AriError::Forbidden`] when its technology has no RTP; any other.
+    pub async fn rtp_statistics(&self, channel_id: &str) -> Result<RtpStatistics, AriError> {
+        self.get_typed(&["channels", channel_id, "rtp_statistics"]).await
+    }
 }

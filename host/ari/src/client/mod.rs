@@ -1,39 +1,53 @@
-//! ARI over HTTP: one cheap-to-clone client, typed verbs, raw verbs for the rest.
+//! ARI's verbs: one cheap-to-clone client, typed verbs, raw verbs for the rest; over HTTP, or over an events connection.
 //!
 //! Arguments of `POST` requests travel in a JSON body, not in the query: Asterisk
 //! reads both, but its HTTP server cuts request lines at 4 KiB, a query cannot
 //! hold a media name with a comma, and `variables` in a query are dropped silently.
+//!
+//! What is gone needs no ending: the verbs that end something take "not found" for success, because it may have ended
+//! while they were on their way. These are [`AriClient::hangup`], [`ring_stop`](AriClient::ring_stop),
+//! [`unhold`](AriClient::unhold), [`unmute`](AriClient::unmute), [`stop_moh`](AriClient::stop_moh),
+//! [`stop_silence`](AriClient::stop_silence), [`stop_playback`](AriClient::stop_playback),
+//! [`stop_recording`](AriClient::stop_recording), [`cancel_recording`](AriClient::cancel_recording),
+//! [`unpause_recording`](AriClient::unpause_recording), [`unmute_recording`](AriClient::unmute_recording),
+//! [`delete_recording`](AriClient::delete_recording), [`remove_from_bridge`](AriClient::remove_from_bridge),
+//! [`destroy_bridge`](AriClient::destroy_bridge), [`stop_bridge_moh`](AriClient::stop_bridge_moh),
+//! [`clear_video_source`](AriClient::clear_video_source), [`unload_module`](AriClient::unload_module) and everything called `delete_…`. To all others, "not found" is
+//! [`AriError::NotFound`].
 
+mod applications;
 mod asterisk;
 mod bridges;
 mod channels;
+mod config;
+mod endpoints;
+mod http;
+mod media;
 mod params;
+mod playbacks;
+mod recordings;
+mod sounds;
+mod states;
+mod user_events;
+mod verbs;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::HeaderValue;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
-use crate::address::Base;
 use crate::error::AriError;
-pub use params::{BridgeType, ContinueTo, Encapsulation, ExternalMedia, HangupReason, Originate, Play, SendDtmf};
-
-/// Longest answer that is read. A list of 1,000 channels has about 0.6 MB.
-const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Below Asterisk's `session_keep_alive` (15 s unless configured), so that a
-/// pooled connection is not one that Asterisk is just closing.
-const POOL_IDLE_LIMIT: Duration = Duration::from_secs(8);
-/// Requests under way at one time; more wait for their turn. Asterisk's HTTP server has a listen backlog of 10
-/// (measured, 22.10): of a burst of new connections those that do not fit are dropped and tried again by the kernel
-/// after a second, while few connections, kept open, carry thousands of requests a second. Less than the backlog,
-/// because media WebSockets and other programs connect there too.
-const REQUESTS_AT_ONCE: usize = 6;
+use crate::rest_ws::RestOverWebSocket;
+pub(crate) use http::{Http, outcome};
+pub use params::{
+    AudioDirection, BridgeType, ContinueTo, CreateBridge, CreateChannel, Dial, Encapsulation, EventRules,
+    ExternalMedia, HangupReason, IfExists, JoinOptions, Originate, Play, PlaybackControl, Record, SendDtmf,
+    SendMessage, SendRefer, Snoop, TerminateOn, TransferState,
+};
+pub use recordings::RecordingDownload;
+use verbs::{to_body, typed};
 
 /// How to reach an Asterisk, and as whom.
 #[derive(Clone)]
@@ -86,18 +100,19 @@ impl fmt::Debug for AriConfig {
 }
 
 /// A client of one Asterisk's ARI. Cloning shares the connections.
+///
+/// Its verbs travel over HTTP, or, with [`AriClient::over_websocket`] and
+/// [`AriClient::of_websocket`], over an events connection.
 #[derive(Clone)]
 pub struct AriClient {
     inner: Arc<Inner>,
+    /// Set when the verbs travel over an events connection.
+    rest: Option<RestOverWebSocket>,
 }
 
 struct Inner {
-    http: reqwest::Client,
-    /// See [`REQUESTS_AT_ONCE`].
-    turns: Semaphore,
-    base: Base,
-    websocket_base: Base,
-    authorization: HeaderValue,
+    /// None for a client that has nothing but an outbound events connection.
+    http: Option<Http>,
     config: AriConfig,
 }
 
@@ -115,38 +130,30 @@ impl AriClient {
     /// [`AriError::InvalidInput`] when the address, the user or the application
     /// cannot be right; [`AriError::Transport`] when TLS cannot be set up.
     pub fn new(config: AriConfig) -> Result<Self, AriError> {
-        let base = Base::parse("base_url", &config.base_url)?;
-        let websocket_base = match &config.websocket_url {
-            Some(url) => Base::parse("websocket_url", url)?,
-            None => base.clone(),
-        };
         check_credentials(&config)?;
         check_app(&config.app)?;
-        if base.secure() || websocket_base.secure() {
-            crate::tls::ensure_provider();
-        }
-        let mut builder = reqwest::Client::builder()
-            .timeout(config.request_timeout)
-            .pool_idle_timeout(POOL_IDLE_LIMIT)
-            // Credentials go to the PBX and to nobody else.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        if !base.secure() {
-            let tls = crate::tls::trust_nobody().map_err(|error| AriError::transport("setting up HTTP", &error))?;
-            builder = builder.tls_backend_preconfigured(tls);
-        }
-        let http = builder.build().map_err(|error| AriError::transport("setting up HTTP", &error))?;
-        let authorization = basic_authorization(&http, &base, &config)?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                http,
-                turns: Semaphore::new(REQUESTS_AT_ONCE),
-                base,
-                websocket_base,
-                authorization,
-                config,
-            }),
-        })
+        let http = Http::new(&config)?;
+        Ok(Self { inner: Arc::new(Inner { http: Some(http), config }), rest: None })
+    }
+
+    /// The same client, whose verbs travel over an events connection of the same Asterisk from now on. That is quicker
+    /// (300 pings at once took 17 ms instead of 57, Asterisk 22.10 on loopback) and needs no other TCP connection.
+    /// Downloads of recordings stay on HTTP. See [`RestOverWebSocket`] for what holds there.
+    #[must_use]
+    pub fn over_websocket(&self, rest: RestOverWebSocket) -> Self {
+        Self { inner: Arc::clone(&self.inner), rest: Some(rest) }
+    }
+
+    /// A client that has nothing but an events connection, such as one that Asterisk has opened itself. What needs HTTP
+    /// (a download, [`AriClient::media_url`], [`crate::EventStream::connect`]) is [`AriError::InvalidInput`].
+    ///
+    /// # Errors
+    /// [`AriError::InvalidInput`] when `app` is not the name of one application.
+    pub fn of_websocket(app: &str, rest: RestOverWebSocket) -> Result<Self, AriError> {
+        check_app(app)?;
+        let mut config = AriConfig::new("", "", "", app);
+        config.request_timeout = rest.request_timeout();
+        Ok(Self { inner: Arc::new(Inner { http: None, config }), rest: Some(rest) })
     }
 
     /// What this client was made with.
@@ -167,7 +174,7 @@ impl AriClient {
     /// # Errors
     /// [`AriError::InvalidInput`] when the id cannot be one.
     pub fn media_url(&self, connection_id: &str) -> Result<String, AriError> {
-        Ok(self.inner.websocket_base.media(connection_id)?.to_string())
+        Ok(self.http()?.websocket_base.media(connection_id)?.to_string())
     }
 
     /// `GET` of `/ari/` + `path`, each element one segment (encoded here), with query.
@@ -202,24 +209,13 @@ impl AriClient {
         self.request(Method::DELETE, path, query, None).await
     }
 
-    pub(crate) fn authorization(&self) -> &HeaderValue {
-        &self.inner.authorization
-    }
-
-    pub(crate) fn websocket_base(&self) -> &Base {
-        &self.inner.websocket_base
-    }
-
-    async fn get_typed<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, AriError> {
-        typed(path, self.get(path, &[]).await?)
-    }
-
-    async fn post_done(&self, path: &[&str], body: Option<&Value>) -> Result<(), AriError> {
-        self.post(path, &[], body).await.map(drop)
-    }
-
-    async fn post_typed<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Result<T, AriError> {
-        typed(path, self.post(path, &[], Some(body)).await?)
+    /// What goes over HTTP whichever way the verbs go.
+    pub(crate) fn http(&self) -> Result<&Http, AriError> {
+        self.inner.http.as_ref().ok_or_else(|| {
+            AriError::invalid(
+                "this client has only an events connection that Asterisk opened; make one with AriClient::new for what needs HTTP",
+            )
+        })
     }
 
     async fn request(
@@ -229,54 +225,11 @@ impl AriClient {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, AriError> {
-        let inner = &*self.inner;
-        let limit = inner.config.request_timeout;
-        let (url, shown_path) = inner.base.ari(path)?;
-        let call = format!("{method} {shown_path}");
-        // Never closed, so only the time limit can end the wait.
-        let Ok(_turn) = timeout(limit, inner.turns.acquire()).await else {
-            return Err(AriError::timeout(&call, limit));
-        };
-        let mut request =
-            inner.http.request(method, url).header(reqwest::header::AUTHORIZATION, inner.authorization.clone());
-        if !query.is_empty() {
-            request = request.query(query);
+        match &self.rest {
+            Some(rest) => rest.request(&method, path, query, body).await,
+            None => self.http()?.request(&self.inner.config, method, path, query, body).await,
         }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let failed = |error: reqwest::Error| {
-            if error.is_timeout() {
-                AriError::timeout(&call, limit)
-            } else {
-                AriError::transport(&call, &error.without_url())
-            }
-        };
-        let mut response = request.send().await.map_err(failed)?;
-        let status = response.status();
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if answer.len().saturating_add(chunk.len()) > ANSWER_MAX_BYTES {
-                return Err(AriError::malformed(&call, format!("longer than {ANSWER_MAX_BYTES} bytes")));
-            }
-            answer.extend_from_slice(&chunk);
-        }
-        if !status.is_success() {
-            let user = &inner.config.username;
-            return Err(AriError::from_status(&call, user, status.as_u16(), &answer));
-        }
-        if answer.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&answer).map_err(|error| AriError::malformed(&call, format!("not JSON: {error}")))
     }
-}
-
-fn typed<T: DeserializeOwned>(path: &[&str], value: Value) -> Result<T, AriError> {
-    serde_json::from_value(value).map_err(|error| {
-        let call = format!("/ari/{}", path.join("/"));
-        AriError::malformed(&crate::error::quote(&call), crate::error::quote(&error.to_string()))
-    })
 }
 
 fn check_credentials(config: &AriConfig) -> Result<(), AriError> {
@@ -308,23 +261,6 @@ fn check_app(app: &str) -> Result<(), AriError> {
     Ok(())
 }
 
-/// The header as `reqwest` writes it, so that WebSockets send exactly the same.
-fn basic_authorization(http: &reqwest::Client, base: &Base, config: &AriConfig) -> Result<HeaderValue, AriError> {
-    let (url, _) = base.ari(&["asterisk", "ping"])?;
-    let request = http
-        .get(url)
-        .basic_auth(&config.username, Some(&config.password))
-        .build()
-        .map_err(|error| AriError::transport("setting up HTTP", &error))?;
-    let mut header = request
-        .headers()
-        .get(reqwest::header::AUTHORIZATION)
-        .cloned()
-        .ok_or_else(|| AriError::invalid("user and password cannot be sent in an HTTP header"))?;
-    header.set_sensitive(true);
-    Ok(header)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -348,6 +284,6 @@ mod tests {
     fn the_password_is_never_printed() {
         let client = AriClient::new(AriConfig::new("http://h", "u", "topsecret", "a")).unwrap();
         assert!(!format!("{client:?}").contains("topsecret"));
-        assert!(!format!("{:?}", client.authorization()).contains("dTp0"));
+        assert!(!format!("{:?}", client.http().unwrap().authorization).contains("dTp0"));
     }
 }

@@ -1,15 +1,80 @@
-//! Typed events. Names and fields are those of Asterisk's `rest-api/events.json`;
-//! what this crate has no type for is kept whole.
+//! Typed events: all of Asterisk 22's. Names and fields are those of its `rest-api/events.json`; what this crate has
+//! no type for is kept whole.
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::model::{Bridge, Channel, Playback, null_as_default};
+use super::payload::{
+    ApplicationEvent, ApplicationMoveFailed, ApplicationReplaced, BridgeAttendedTransfer, BridgeBlindTransfer,
+    BridgeEvent, BridgeMerged, BridgeVideoSourceChanged, CallBroadcast, CallClaimed, ChannelCallerId, ChannelDestroyed,
+    ChannelDialplan, ChannelDtmfReceived, ChannelEvent, ChannelHangupRequest, ChannelHold, ChannelInBridge,
+    ChannelTalkingFinished, ChannelTransfer, ChannelUserevent, ChannelVarset, ContactStatusChange, DeviceStateChanged,
+    Dial, EndpointStateChange, MissingParams, PeerStatusChange, PlaybackEvent, RecordingEvent, StasisEnd, StasisStart,
+    TextMessageReceived,
+};
 
-/// One event of a Stasis application.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Event {
+/// The enum, its reader and its names from one list, so that none can be forgotten.
+macro_rules! taxonomy {
+    ($($(#[$attribute:meta])* $kind:ident($payload:ty),)*) => {
+        /// One event of a Stasis application.
+        #[derive(Debug, Clone, PartialEq)]
+        #[non_exhaustive]
+        pub enum Event {
+            $($(#[$attribute])* $kind($payload),)*
+            /// Any other event, whole.
+            Unknown(Unknown),
+        }
+
+        impl Event {
+            /// The `type` of every event that has a variant of its own.
+            pub const KINDS: &[&str] = &[$(stringify!($kind),)*];
+
+            fn typed(kind: &str, raw: Value) -> Result<Self, serde_json::Error> {
+                Ok(match kind {
+                    $(stringify!($kind) => Self::$kind(serde_json::from_value(raw)?),)*
+                    _ => Self::Unknown(Unknown { kind: kind.to_owned(), raw }),
+                })
+            }
+
+            /// The event's `type`, as on the wire.
+            #[must_use]
+            pub fn kind(&self) -> &str {
+                match self {
+                    $(Self::$kind(_) => stringify!($kind),)*
+                    Self::Unknown(unknown) => &unknown.kind,
+                }
+            }
+
+            /// The application that is told; empty when Asterisk did not say.
+            #[must_use]
+            pub fn application(&self) -> &str {
+                match self {
+                    $(Self::$kind(e) => &e.application,)*
+                    Self::Unknown(unknown) => unknown.text("application"),
+                }
+            }
+
+            /// Which Asterisk says so (its entity id); empty when it did not say.
+            #[must_use]
+            pub fn asterisk_id(&self) -> &str {
+                match self {
+                    $(Self::$kind(e) => &e.asterisk_id,)*
+                    Self::Unknown(unknown) => unknown.text("asterisk_id"),
+                }
+            }
+
+            /// When, ISO 8601 with milliseconds and offset; empty when Asterisk did not say.
+            #[must_use]
+            pub fn timestamp(&self) -> &str {
+                match self {
+                    $(Self::$kind(e) => &e.timestamp,)*
+                    Self::Unknown(unknown) => unknown.text("timestamp"),
+                }
+            }
+        }
+    };
+}
+
+taxonomy! {
     /// A channel entered the application.
     StasisStart(StasisStart),
     /// A channel left it: hung up, or went on in the dialplan.
@@ -20,16 +85,33 @@ pub enum Event {
     ChannelDestroyed(ChannelDestroyed),
     /// Somebody asked to hang a channel up.
     ChannelHangupRequest(ChannelHangupRequest),
-    /// A channel's state changed: see [`Channel::state`].
+    /// A channel's state changed: see [`Channel::state`](crate::Channel::state).
     ChannelStateChange(ChannelEvent),
     /// A digit was pressed: one event a digit, when it is released.
     ChannelDtmfReceived(ChannelDtmfReceived),
+    /// A channel got to another place in the dialplan: an application is about to run.
+    ChannelDialplan(ChannelDialplan),
+    /// A channel's caller id changed.
+    ChannelCallerId(ChannelCallerId),
+    /// A channel is connected to somebody else.
+    ChannelConnectedLine(ChannelEvent),
     /// A variable was set, on a channel or (without one) globally.
     ChannelVarset(ChannelVarset),
+    /// A user event: from the dialplan's `UserEvent()` or from `POST /events/user`.
+    ChannelUserevent(ChannelUserevent),
     /// The far end put the channel on hold.
-    ChannelHold(ChannelEvent),
+    ChannelHold(ChannelHold),
     /// The far end took it off hold.
     ChannelUnhold(ChannelEvent),
+    /// `TALK_DETECT()` heard talk begin.
+    ChannelTalkingStarted(ChannelEvent),
+    /// `TALK_DETECT()` heard it end.
+    ChannelTalkingFinished(ChannelTalkingFinished),
+    /// `TONE_DETECT()` heard its tone.
+    ChannelToneDetected(ChannelEvent),
+    /// The far end asked for a transfer (SIP REFER), which the application is to carry out: only channels with
+    /// `PJSIP_TRANSFER_HANDLING()` set to `ari-only`.
+    ChannelTransfer(Box<ChannelTransfer>),
     /// A channel joined a bridge.
     ChannelEnteredBridge(ChannelInBridge),
     /// A channel left a bridge.
@@ -38,197 +120,53 @@ pub enum Event {
     BridgeCreated(BridgeEvent),
     /// A bridge is gone.
     BridgeDestroyed(BridgeEvent),
+    /// One bridge went into another.
+    BridgeMerged(BridgeMerged),
+    /// A bridge shows another channel's video.
+    BridgeVideoSourceChanged(BridgeVideoSourceChanged),
+    /// A blind transfer was tried: see its `result`.
+    BridgeBlindTransfer(Box<BridgeBlindTransfer>),
+    /// An attended transfer was tried: see its `result`.
+    BridgeAttendedTransfer(Box<BridgeAttendedTransfer>),
     /// A medium of a playback is heard: 22.10 says so once for each of its list.
     PlaybackStarted(PlaybackEvent),
     /// A playback goes on with the next medium.
     PlaybackContinuing(PlaybackEvent),
     /// A playback is over: its state says how.
     PlaybackFinished(PlaybackEvent),
+    /// A recording has begun.
+    RecordingStarted(RecordingEvent),
+    /// A recording is over and stored.
+    RecordingFinished(RecordingEvent),
+    /// A recording could not be made: see its `cause`.
+    RecordingFailed(RecordingEvent),
     /// Progress of an outgoing call.
     Dial(Dial),
+    /// A device's state changed.
+    DeviceStateChanged(DeviceStateChanged),
+    /// An endpoint's state changed.
+    EndpointStateChange(EndpointStateChange),
+    /// The state of one of an endpoint's contacts changed.
+    ContactStatusChange(ContactStatusChange),
+    /// The state of an endpoint's peer changed.
+    PeerStatusChange(PeerStatusChange),
+    /// A text message came from an endpoint.
+    TextMessageReceived(TextMessageReceived),
+    /// The application is registered: connected for the first time, or again.
+    ApplicationRegistered(ApplicationEvent),
+    /// The application is no longer registered.
+    ApplicationUnregistered(ApplicationEvent),
     /// Another connection took over this application's events. This one stays
     /// open and gets no more of them.
     ApplicationReplaced(ApplicationReplaced),
-    /// Any other event, whole.
-    Unknown(Unknown),
-}
-
-/// See [`Event::StasisStart`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct StasisStart {
-    /// The application.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub application: String,
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The channel.
-    pub channel: Channel,
-    /// The arguments of `Stasis()`, without the application's name.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub args: Vec<String>,
-    /// The channel that this one takes the place of, after an attended transfer.
-    #[serde(default)]
-    pub replace_channel: Option<Channel>,
-}
-
-/// See [`Event::StasisEnd`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct StasisEnd {
-    /// The application.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub application: String,
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The channel.
-    pub channel: Channel,
-}
-
-/// An event that says only which channel.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ChannelEvent {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The channel.
-    pub channel: Channel,
-}
-
-/// See [`Event::ChannelDestroyed`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ChannelDestroyed {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The Q.850 cause; 0 when unknown.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub cause: i64,
-    /// The cause in words.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub cause_txt: String,
-    /// The technology's own cause: for SIP the response code.
-    #[serde(default)]
-    pub tech_cause: Option<i64>,
-    /// The channel.
-    pub channel: Channel,
-}
-
-/// See [`Event::ChannelHangupRequest`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ChannelHangupRequest {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The Q.850 cause, when one was given.
-    #[serde(default)]
-    pub cause: Option<i64>,
-    /// The technology's own cause.
-    #[serde(default)]
-    pub tech_cause: Option<i64>,
-    /// True when the channel may finish what it does.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub soft: bool,
-    /// The channel.
-    pub channel: Channel,
-}
-
-/// See [`Event::ChannelDtmfReceived`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ChannelDtmfReceived {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// One character: `0`-`9`, `*`, `#`, `A`-`D`.
-    pub digit: String,
-    /// How long it was pressed.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub duration_ms: i64,
-    /// The channel.
-    pub channel: Channel,
-}
-
-/// See [`Event::ChannelVarset`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ChannelVarset {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The variable.
-    pub variable: String,
-    /// Its new value.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub value: String,
-    /// The channel; none for a global variable.
-    #[serde(default)]
-    pub channel: Option<Channel>,
-}
-
-/// See [`Event::ChannelEnteredBridge`] and [`Event::ChannelLeftBridge`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ChannelInBridge {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The bridge, as it is afterwards.
-    pub bridge: Bridge,
-    /// The channel; Asterisk may leave it out.
-    #[serde(default)]
-    pub channel: Option<Channel>,
-}
-
-/// An event that says only which bridge.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct BridgeEvent {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The bridge.
-    pub bridge: Bridge,
-}
-
-/// An event of a playback.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct PlaybackEvent {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// The playback.
-    pub playback: Playback,
-}
-
-/// See [`Event::Dial`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Dial {
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
-    /// Empty when it begins, then `RINGING`, `PROGRESS`, `ANSWER`, `BUSY`,
-    /// `NOANSWER`, `CONGESTION`, `CHANUNAVAIL`, `CANCEL`.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub dialstatus: String,
-    /// What was dialled.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub dialstring: String,
-    /// Where the far end forwarded it to; empty when it did not.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub forward: String,
-    /// Who dials; none for an originated call.
-    #[serde(default)]
-    pub caller: Option<Channel>,
-    /// The outgoing channel.
-    pub peer: Channel,
-}
-
-/// See [`Event::ApplicationReplaced`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ApplicationReplaced {
-    /// The application.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub application: String,
-    /// When, ISO 8601.
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub timestamp: String,
+    /// A channel could not be moved to another application, and left this one all the same.
+    ApplicationMoveFailed(ApplicationMoveFailed),
+    /// A channel is offered to all applications of a broadcast; the first that claims it has it.
+    CallBroadcast(CallBroadcast),
+    /// Such a channel was claimed.
+    CallClaimed(CallClaimed),
+    /// Not about anything that happened: the connection's own request lacked parameters.
+    MissingParams(MissingParams),
 }
 
 /// See [`Event::Unknown`].
@@ -238,6 +176,12 @@ pub struct Unknown {
     pub kind: String,
     /// All of it.
     pub raw: Value,
+}
+
+impl Unknown {
+    fn text(&self, key: &str) -> &str {
+        self.raw.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
 }
 
 /// A message on the events connection that is no event: reported, and skipped.
@@ -257,91 +201,76 @@ impl Event {
     /// [`MalformedEvent`] when it is not JSON, has no `type`, or lacks a field that
     /// an event of its type always has.
     pub fn parse(text: &str) -> Result<Self, MalformedEvent> {
-        let malformed = |reason: String| MalformedEvent {
-            reason: crate::error::quote(&reason),
-            excerpt: crate::error::quote(text),
-        };
-        let raw: Value = serde_json::from_str(text).map_err(|e| malformed(format!("not JSON: {e}")))?;
+        let raw: Value =
+            serde_json::from_str(text).map_err(|e| MalformedEvent::new(&format!("not JSON: {e}"), text))?;
+        Self::from_json(raw, text)
+    }
+
+    /// As [`Event::parse`], for a message that has been read as JSON; `text` is quoted when it is no event.
+    pub(crate) fn from_json(raw: Value, text: &str) -> Result<Self, MalformedEvent> {
         let Some(kind) = raw.get("type").and_then(Value::as_str).map(str::to_owned) else {
-            return Err(malformed("it has no type".to_owned()));
+            return Err(MalformedEvent::new("it has no type", text));
         };
-        Self::typed(&kind, raw).map_err(|e| malformed(format!("{kind}: {e}")))
+        Self::typed(&kind, raw).map_err(|e| MalformedEvent::new(&format!("{kind}: {e}"), text))
     }
 
-    fn typed(kind: &str, raw: Value) -> Result<Self, serde_json::Error> {
-        Ok(match kind {
-            "StasisStart" => Self::StasisStart(serde_json::from_value(raw)?),
-            "StasisEnd" => Self::StasisEnd(serde_json::from_value(raw)?),
-            "ChannelCreated" => Self::ChannelCreated(serde_json::from_value(raw)?),
-            "ChannelDestroyed" => Self::ChannelDestroyed(serde_json::from_value(raw)?),
-            "ChannelHangupRequest" => Self::ChannelHangupRequest(serde_json::from_value(raw)?),
-            "ChannelStateChange" => Self::ChannelStateChange(serde_json::from_value(raw)?),
-            "ChannelDtmfReceived" => Self::ChannelDtmfReceived(serde_json::from_value(raw)?),
-            "ChannelVarset" => Self::ChannelVarset(serde_json::from_value(raw)?),
-            "ChannelHold" => Self::ChannelHold(serde_json::from_value(raw)?),
-            "ChannelUnhold" => Self::ChannelUnhold(serde_json::from_value(raw)?),
-            "ChannelEnteredBridge" => Self::ChannelEnteredBridge(serde_json::from_value(raw)?),
-            "ChannelLeftBridge" => Self::ChannelLeftBridge(serde_json::from_value(raw)?),
-            "BridgeCreated" => Self::BridgeCreated(serde_json::from_value(raw)?),
-            "BridgeDestroyed" => Self::BridgeDestroyed(serde_json::from_value(raw)?),
-            "PlaybackStarted" => Self::PlaybackStarted(serde_json::from_value(raw)?),
-            "PlaybackContinuing" => Self::PlaybackContinuing(serde_json::from_value(raw)?),
-            "PlaybackFinished" => Self::PlaybackFinished(serde_json::from_value(raw)?),
-            "Dial" => Self::Dial(serde_json::from_value(raw)?),
-            "ApplicationReplaced" => Self::ApplicationReplaced(serde_json::from_value(raw)?),
-            _ => Self::Unknown(Unknown { kind: kind.to_owned(), raw }),
-        })
-    }
-
-    /// The event's `type`, as on the wire.
-    #[must_use]
-    pub fn kind(&self) -> &str {
-        match self {
-            Self::StasisStart(_) => "StasisStart",
-            Self::StasisEnd(_) => "StasisEnd",
-            Self::ChannelCreated(_) => "ChannelCreated",
-            Self::ChannelDestroyed(_) => "ChannelDestroyed",
-            Self::ChannelHangupRequest(_) => "ChannelHangupRequest",
-            Self::ChannelStateChange(_) => "ChannelStateChange",
-            Self::ChannelDtmfReceived(_) => "ChannelDtmfReceived",
-            Self::ChannelVarset(_) => "ChannelVarset",
-            Self::ChannelHold(_) => "ChannelHold",
-            Self::ChannelUnhold(_) => "ChannelUnhold",
-            Self::ChannelEnteredBridge(_) => "ChannelEnteredBridge",
-            Self::ChannelLeftBridge(_) => "ChannelLeftBridge",
-            Self::BridgeCreated(_) => "BridgeCreated",
-            Self::BridgeDestroyed(_) => "BridgeDestroyed",
-            Self::PlaybackStarted(_) => "PlaybackStarted",
-            Self::PlaybackContinuing(_) => "PlaybackContinuing",
-            Self::PlaybackFinished(_) => "PlaybackFinished",
-            Self::Dial(_) => "Dial",
-            Self::ApplicationReplaced(_) => "ApplicationReplaced",
-            Self::Unknown(unknown) => &unknown.kind,
-        }
-    }
-
-    /// The id of the channel that the event is about: whom to deliver it to. For a
-    /// playback that is the channel it plays on, for a dial the outgoing one.
+    /// The id of the channel that the event is about: whom to deliver it to. For a playback or a recording that is the
+    /// channel it is on (none when it is on a bridge), for a dial the outgoing one, for a transfer the transferer's.
     #[must_use]
     pub fn channel_id(&self) -> Option<&str> {
         match self {
             Self::StasisStart(e) => Some(&e.channel.id),
             Self::StasisEnd(e) => Some(&e.channel.id),
-            Self::ChannelCreated(e) | Self::ChannelStateChange(e) | Self::ChannelHold(e) | Self::ChannelUnhold(e) => {
-                Some(&e.channel.id)
-            }
+            Self::ChannelCreated(e)
+            | Self::ChannelStateChange(e)
+            | Self::ChannelConnectedLine(e)
+            | Self::ChannelUnhold(e)
+            | Self::ChannelTalkingStarted(e)
+            | Self::ChannelToneDetected(e) => Some(&e.channel.id),
+            Self::ChannelHold(e) => Some(&e.channel.id),
             Self::ChannelDestroyed(e) => Some(&e.channel.id),
             Self::ChannelHangupRequest(e) => Some(&e.channel.id),
             Self::ChannelDtmfReceived(e) => Some(&e.channel.id),
+            Self::ChannelDialplan(e) => Some(&e.channel.id),
+            Self::ChannelCallerId(e) => Some(&e.channel.id),
+            Self::ChannelTalkingFinished(e) => Some(&e.channel.id),
+            Self::ChannelTransfer(e) => Some(&e.referred_by.source_channel.id),
             Self::ChannelVarset(e) => e.channel.as_ref().map(|c| c.id.as_str()),
+            Self::ChannelUserevent(e) => e.channel.as_ref().map(|c| c.id.as_str()),
             Self::ChannelEnteredBridge(e) | Self::ChannelLeftBridge(e) => e.channel.as_ref().map(|c| c.id.as_str()),
+            Self::BridgeBlindTransfer(e) => Some(&e.channel.id),
+            Self::BridgeAttendedTransfer(e) => Some(&e.transferer_first_leg.id),
             Self::PlaybackStarted(e) | Self::PlaybackContinuing(e) | Self::PlaybackFinished(e) => {
                 e.playback.channel_id()
             }
+            Self::RecordingStarted(e) | Self::RecordingFinished(e) | Self::RecordingFailed(e) => {
+                e.recording.channel_id()
+            }
             Self::Dial(e) => Some(&e.peer.id),
+            Self::ApplicationMoveFailed(e) => Some(&e.channel.id),
+            Self::CallBroadcast(e) => Some(&e.channel.id),
+            Self::CallClaimed(e) => Some(&e.channel.id),
             Self::Unknown(e) => e.raw.get("channel")?.get("id")?.as_str(),
-            Self::BridgeCreated(_) | Self::BridgeDestroyed(_) | Self::ApplicationReplaced(_) => None,
+            Self::BridgeCreated(_)
+            | Self::BridgeDestroyed(_)
+            | Self::BridgeMerged(_)
+            | Self::BridgeVideoSourceChanged(_)
+            | Self::DeviceStateChanged(_)
+            | Self::EndpointStateChange(_)
+            | Self::ContactStatusChange(_)
+            | Self::PeerStatusChange(_)
+            | Self::TextMessageReceived(_)
+            | Self::ApplicationRegistered(_)
+            | Self::ApplicationUnregistered(_)
+            | Self::ApplicationReplaced(_)
+            | Self::MissingParams(_) => None,
         }
+    }
+}
+
+impl MalformedEvent {
+    fn new(reason: &str, text: &str) -> Self {
+        Self { reason: crate::error::quote(reason), excerpt: crate::error::quote(text) }
     }
 }
 

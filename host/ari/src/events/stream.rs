@@ -7,28 +7,23 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
-use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::backoff::Backoff;
+use super::connection::{CLOSE_LIMIT, pump, socket_config};
 use super::event::{Event, MalformedEvent};
 use crate::client::AriClient;
-use crate::error::{AriError, chain, quote};
+use crate::error::{AriError, chain};
+use crate::rest_ws::{Exchange, OUTSTANDING_DEFAULT, RestOverWebSocket};
 
 /// What the events' WebSocket is called in errors.
 const CALL: &str = "GET /ari/events";
-/// Read buffer of the socket; events have 0.5 to 2 KiB.
-const READ_BUFFER_BYTES: usize = 32 * 1024;
-/// How long a polite end may take before the socket is simply dropped.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How the events connection behaves. `Default` gives the values named below.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +46,8 @@ pub struct EventOptions {
     pub max_message_bytes: usize,
     /// Items that wait for the consumer before reading stops. Default 4,096.
     pub queue_items: usize,
+    /// Requests of [`EventStream::rest`] under way at one time. Default 64.
+    pub rest_outstanding: usize,
 }
 
 impl Default for EventOptions {
@@ -64,6 +61,7 @@ impl Default for EventOptions {
             idle_limit: Duration::from_secs(15),
             max_message_bytes: 1024 * 1024,
             queue_items: 4096,
+            rest_outstanding: OUTSTANDING_DEFAULT,
         }
     }
 }
@@ -82,7 +80,8 @@ pub enum StreamItem {
     Event(Box<Event>),
     /// A message that is no event; it was skipped.
     Malformed(MalformedEvent),
-    /// The connection ended. Reconnecting has begun.
+    /// The connection ended. Reconnecting has begun; but a connection that Asterisk
+    /// had opened is over, and [`EventStream::next`] says `None` from then on.
     Disconnected {
         /// Why.
         reason: DisconnectReason,
@@ -120,6 +119,7 @@ pub enum DisconnectReason {
 /// The events of one Stasis application. Dropping it ends the connection.
 pub struct EventStream {
     items: mpsc::Receiver<StreamItem>,
+    rest: RestOverWebSocket,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -139,16 +139,45 @@ impl EventStream {
     /// [`AriError::Malformed`] (no ARI at this address), [`AriError::BadRequest`],
     /// [`AriError::Transport`], [`AriError::Timeout`].
     pub async fn connect(client: &AriClient, options: EventOptions) -> Result<Self, AriError> {
+        let (rest, exchange) = RestOverWebSocket::new(
+            &client.config().username,
+            client.config().request_timeout,
+            options.rest_outstanding,
+        );
         let target = Target { client: client.clone(), options: options.clone() };
         let socket = target.open().await?;
         let (sender, items) = mpsc::channel(options.queue_items.max(1));
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(target, socket, sender, stopped));
-        Ok(Self { items, stop: Some(stop), task })
+        let task = tokio::spawn(run(target, socket, sender, exchange, stopped));
+        Ok(Self { items, rest, stop: Some(stop), task })
     }
 
-    /// The next item; `None` after [`EventStream::shutdown`] only. Safe to cancel:
-    /// an item is never lost.
+    /// Serves a connection that Asterisk has opened, until it ends.
+    pub(crate) fn of_accepted(
+        socket: WebSocketStream<TcpStream>,
+        options: EventOptions,
+        request_timeout: Duration,
+        user: &str,
+        while_it_lasts: impl Send + 'static,
+    ) -> Self {
+        let (rest, exchange) = RestOverWebSocket::new(user, request_timeout, options.rest_outstanding);
+        let (sender, items) = mpsc::channel(options.queue_items.max(1));
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            run_accepted(socket, options, sender, exchange, stopped).await;
+            drop(while_it_lasts);
+        });
+        Self { items, rest, stop: Some(stop), task }
+    }
+
+    /// REST over this very connection, in every one of its lives.
+    #[must_use]
+    pub fn rest(&self) -> RestOverWebSocket {
+        self.rest.clone()
+    }
+
+    /// The next item; `None` after [`EventStream::shutdown`], and after the end of a
+    /// connection that Asterisk had opened. Safe to cancel: an item is never lost.
     pub async fn next(&mut self) -> Option<StreamItem> {
         self.items.recv().await
     }
@@ -188,17 +217,14 @@ impl Target {
     }
 
     async fn open_unlimited(&self) -> Result<Socket, AriError> {
-        let mut url = self.client.websocket_base().events()?;
+        let http = self.client.http()?;
+        let mut url = http.websocket_base.events()?;
         url.query_pairs_mut()
             .append_pair("app", self.client.app())
             .append_pair("subscribeAll", if self.options.subscribe_all { "true" } else { "false" });
         let mut request = url.as_str().into_client_request().map_err(|error| AriError::transport(CALL, &error))?;
-        request.headers_mut().insert(reqwest::header::AUTHORIZATION, self.client.authorization().clone());
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .max_message_size(Some(self.options.max_message_bytes))
-            .max_frame_size(Some(self.options.max_message_bytes));
-        match connect_async_with_config(request, Some(config), true).await {
+        request.headers_mut().insert(reqwest::header::AUTHORIZATION, http.authorization.clone());
+        match connect_async_with_config(request, Some(socket_config(&self.options)), true).await {
             Ok((socket, _)) => Ok(socket),
             Err(error) => Err(self.refused(error)),
         }
@@ -221,20 +247,59 @@ impl Target {
 }
 
 /// The task: serves one connection after the other until the stream is dropped.
-async fn run(target: Target, socket: Socket, items: mpsc::Sender<StreamItem>, mut stopped: oneshot::Receiver<()>) {
+async fn run(
+    target: Target,
+    socket: Socket,
+    items: mpsc::Sender<StreamItem>,
+    mut exchange: Exchange,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut current = Some(socket);
     tokio::select! {
         // Resolves when the sender is dropped: shutdown, or the stream's own drop.
         _ = &mut stopped => {}
-        () = serve(&target, &mut current, &items) => {}
+        () = serve(&target, &mut current, &items, &mut exchange) => {}
     }
     if let Some(mut socket) = current {
         let _ = timeout(CLOSE_LIMIT, socket.close(None)).await;
     }
 }
 
+/// The task of a connection that Asterisk has opened: serves it, once.
+async fn run_accepted(
+    mut socket: WebSocketStream<TcpStream>,
+    options: EventOptions,
+    items: mpsc::Sender<StreamItem>,
+    mut exchange: Exchange,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let served = async {
+        if items.send(StreamItem::Connected { first: true }).await.is_err() {
+            return;
+        }
+        if let Some(reason) = pump(&mut socket, &items, &mut exchange, &options).await {
+            exchange.lost();
+            tracing::warn!(%reason, "ARI events that Asterisk had connected are disconnected");
+            tokio::select! {
+                _ = items.send(StreamItem::Disconnected { reason }) => {}
+                () = exchange.refuse() => {}
+            }
+        }
+    };
+    tokio::select! {
+        _ = &mut stopped => {}
+        () = served => {}
+    }
+    let _ = timeout(CLOSE_LIMIT, socket.close(None)).await;
+}
+
 /// Runs until the consumer is gone.
-async fn serve(target: &Target, current: &mut Option<Socket>, items: &mpsc::Sender<StreamItem>) {
+async fn serve(
+    target: &Target,
+    current: &mut Option<Socket>,
+    items: &mpsc::Sender<StreamItem>,
+    exchange: &mut Exchange,
+) {
     let mut first = true;
     let mut backoff = Backoff::new(target.options.backoff_first, target.options.backoff_max);
     loop {
@@ -244,20 +309,29 @@ async fn serve(target: &Target, current: &mut Option<Socket>, items: &mpsc::Send
                 return;
             }
             first = false;
-            let Some(reason) = pump(socket, items, &target.options).await else {
+            let Some(reason) = pump(socket, items, exchange, &target.options).await else {
                 return;
             };
+            exchange.lost();
             tracing::warn!(app = target.client.app(), %reason, "ARI events disconnected");
             *current = None;
             // One that is accepted and dropped at once must not be retried at once for ever.
             if connected_at.elapsed() >= target.options.backoff_max {
                 backoff.reset();
             }
-            if items.send(StreamItem::Disconnected { reason }).await.is_err() {
+            let reported = tokio::select! {
+                sent = items.send(StreamItem::Disconnected { reason }) => sent,
+                () = exchange.refuse() => return,
+            };
+            if reported.is_err() {
                 return;
             }
         }
-        let Some(socket) = reconnect(target, items, &mut backoff).await else {
+        let reconnected = tokio::select! {
+            socket = reconnect(target, items, &mut backoff) => socket,
+            () = exchange.refuse() => return,
+        };
+        let Some(socket) = reconnected else {
             return;
         };
         tracing::info!(app = target.client.app(), "ARI events connected again");
@@ -283,233 +357,5 @@ async fn reconnect(target: &Target, items: &mpsc::Sender<StreamItem>, backoff: &
                 }
             }
         }
-    }
-}
-
-/// Serves one connection. Returns why it ended, `None` when the consumer is gone.
-async fn pump<S>(
-    socket: &mut WebSocketStream<S>,
-    items: &mpsc::Sender<StreamItem>,
-    options: &EventOptions,
-) -> Option<DisconnectReason>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut ping = interval(options.ping_interval.max(Duration::from_millis(1)));
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
-    loop {
-        let message = tokio::select! {
-            // What has already come counts before the clock does.
-            biased;
-            message = socket.next() => message,
-            _ = ping.tick() => {
-                let idle = heard.elapsed();
-                if idle >= options.idle_limit {
-                    return Some(DisconnectReason::Idle { idle_ms: millis(idle) });
-                }
-                let sent = timeout(options.idle_limit, socket.send(Message::Ping(Default::default())));
-                match sent.await {
-                    Ok(Ok(())) => continue,
-                    Ok(Err(error)) => return Some(ended_by(error)),
-                    Err(_) => return Some(DisconnectReason::Idle { idle_ms: millis(heard.elapsed()) }),
-                }
-            }
-        };
-        let item = match message {
-            None => return Some(DisconnectReason::Closed("no reason given".to_owned())),
-            Some(Err(error)) => return Some(ended_by(error)),
-            Some(Ok(Message::Close(frame))) => {
-                let why = frame.map_or_else(
-                    || "no reason given".to_owned(),
-                    |frame| format!("{} {}", u16::from(frame.code), quote(&frame.reason)),
-                );
-                // Answers the close; nothing more comes.
-                let _ = timeout(CLOSE_LIMIT, socket.flush()).await;
-                return Some(DisconnectReason::Closed(why.trim_end().to_owned()));
-            }
-            Some(Ok(Message::Text(text))) => Some(read(&text)),
-            Some(Ok(Message::Binary(_))) => Some(StreamItem::Malformed(MalformedEvent {
-                reason: "a binary message".to_owned(),
-                excerpt: String::new(),
-            })),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
-        };
-        if let Some(item) = item {
-            items.send(item).await.ok()?;
-        }
-        // Taken after delivery: while the consumer was slow, nothing was read,
-        // which says nothing about Asterisk.
-        heard = Instant::now();
-    }
-}
-
-fn read(text: &str) -> StreamItem {
-    match Event::parse(text) {
-        Ok(event) => StreamItem::Event(Box::new(event)),
-        Err(malformed) => {
-            tracing::warn!(%malformed, "ARI event skipped");
-            StreamItem::Malformed(malformed)
-        }
-    }
-}
-
-fn ended_by(error: WsError) -> DisconnectReason {
-    match &error {
-        WsError::Io(_) | WsError::Tls(_) => DisconnectReason::Broken(chain(&error)),
-        WsError::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-            DisconnectReason::Broken("cut without a closing handshake".to_owned())
-        }
-        WsError::ConnectionClosed | WsError::AlreadyClosed => DisconnectReason::Closed("no reason given".to_owned()),
-        _ => DisconnectReason::Protocol(chain(&error)),
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio_tungstenite::tungstenite::protocol::Role;
-
-    const EVENT: &str = r#"{"type":"Tick","n":1}"#;
-
-    async fn pair(config: Option<WebSocketConfig>) -> (WebSocketStream<DuplexStream>, DuplexStream) {
-        let (ours, theirs) = duplex(64 * 1024);
-        (WebSocketStream::from_raw_socket(ours, Role::Client, config).await, theirs)
-    }
-
-    async fn server(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
-        WebSocketStream::from_raw_socket(stream, Role::Server, None).await
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_half_open_connection_is_given_up_after_the_idle_limit() {
-        let (mut socket, mut theirs) = pair(None).await;
-        let (sender, _items) = mpsc::channel(8);
-        // Takes every byte, answers none: the other end of a dead link.
-        let sink = tokio::spawn(async move {
-            let mut taken = 0;
-            let mut buffer = [0u8; 256];
-            while let Ok(n) = theirs.read(&mut buffer).await {
-                if n == 0 {
-                    break;
-                }
-                taken += n;
-            }
-            taken
-        });
-        let began = Instant::now();
-        let reason = pump(&mut socket, &sender, &EventOptions::default()).await.unwrap();
-        assert_eq!(began.elapsed(), Duration::from_secs(15));
-        assert_eq!(reason, DisconnectReason::Idle { idle_ms: 15_000 });
-        drop(socket);
-        assert!(sink.await.unwrap() >= 3 * 6, "pings were sent meanwhile");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_quiet_connection_whose_peer_answers_pings_is_kept() {
-        let (mut socket, theirs) = pair(None).await;
-        let (sender, mut items) = mpsc::channel(8);
-        let peer = tokio::spawn(async move {
-            let mut ws = server(theirs).await;
-            // Reading answers the pings.
-            let _ = timeout(Duration::from_secs(600), async { while ws.next().await.is_some() {} }).await;
-            ws.send(Message::text(EVENT)).await.unwrap();
-            ws
-        });
-        let options = EventOptions::default();
-        let pumping = pump(&mut socket, &sender, &options);
-        let item = tokio::select! {
-            reason = pumping => panic!("ended: {reason:?}"),
-            item = items.recv() => item.unwrap(),
-        };
-        assert!(matches!(item, StreamItem::Event(_)), "{item:?}");
-        drop(peer);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_consumer_loses_nothing_and_does_not_look_like_a_dead_link() {
-        let (mut socket, theirs) = pair(None).await;
-        let (sender, mut items) = mpsc::channel(1);
-        let peer = tokio::spawn(async move {
-            let mut ws = server(theirs).await;
-            for n in 0..50 {
-                ws.send(Message::text(format!(r#"{{"type":"Tick","n":{n}}}"#))).await.unwrap();
-            }
-            ws.close(None).await.unwrap();
-            while ws.next().await.is_some() {}
-        });
-        let consumer = tokio::spawn(async move {
-            let mut seen = Vec::new();
-            while let Some(item) = items.recv().await {
-                sleep(Duration::from_secs(20)).await;
-                if let StreamItem::Event(event) = item
-                    && let Event::Unknown(unknown) = *event
-                {
-                    seen.push(unknown.raw["n"].as_u64().unwrap());
-                }
-            }
-            seen
-        });
-        let reason = pump(&mut socket, &sender, &EventOptions::default()).await.unwrap();
-        drop(sender);
-        assert!(matches!(reason, DisconnectReason::Closed(_)), "{reason:?}");
-        assert_eq!(consumer.await.unwrap(), (0..50).collect::<Vec<u64>>());
-        drop(peer);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_cut_in_the_middle_of_a_frame_is_broken_and_keeps_what_came_before() {
-        let (mut socket, mut theirs) = pair(None).await;
-        let (sender, mut items) = mpsc::channel(8);
-        let length = u8::try_from(EVENT.len()).unwrap();
-        theirs.write_all(&[0x81, length]).await.unwrap();
-        theirs.write_all(EVENT.as_bytes()).await.unwrap();
-        theirs.write_all(&[0x81, length]).await.unwrap();
-        theirs.write_all(&EVENT.as_bytes()[..5]).await.unwrap();
-        drop(theirs);
-        let reason = pump(&mut socket, &sender, &EventOptions::default()).await.unwrap();
-        assert!(matches!(reason, DisconnectReason::Broken(_)), "{reason:?}");
-        assert!(matches!(items.recv().await, Some(StreamItem::Event(_))));
-        drop(sender);
-        assert_eq!(items.recv().await, None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_that_is_too_long_ends_the_connection_with_that_reason() {
-        let (mut socket, theirs) = pair(Some(WebSocketConfig::default().max_message_size(Some(1000)))).await;
-        let (sender, _items) = mpsc::channel(8);
-        let peer = tokio::spawn(async move {
-            let mut ws = server(theirs).await;
-            let _ = ws.send(Message::text("x".repeat(2000))).await;
-            while ws.next().await.is_some() {}
-        });
-        let reason = pump(&mut socket, &sender, &EventOptions::default()).await.unwrap();
-        assert!(matches!(reason, DisconnectReason::Protocol(_)), "{reason:?}");
-        drop(peer);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn garbage_is_reported_and_the_next_event_still_comes() {
-        let (mut socket, theirs) = pair(None).await;
-        let (sender, mut items) = mpsc::channel(8);
-        let peer = tokio::spawn(async move {
-            let mut ws = server(theirs).await;
-            ws.send(Message::text("{\"type\":")).await.unwrap();
-            ws.send(Message::binary(vec![1, 2])).await.unwrap();
-            ws.send(Message::text(EVENT)).await.unwrap();
-            ws.close(None).await.unwrap();
-            while ws.next().await.is_some() {}
-        });
-        pump(&mut socket, &sender, &EventOptions::default()).await.unwrap();
-        assert!(matches!(items.recv().await, Some(StreamItem::Malformed(_))));
-        assert!(matches!(items.recv().await, Some(StreamItem::Malformed(_))));
-        assert!(matches!(items.recv().await, Some(StreamItem::Event(_))));
-        drop(peer);
     }
 }

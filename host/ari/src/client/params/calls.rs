@@ -1,5 +1,4 @@
-//! Arguments of the verbs that have many. Unset fields are not sent, so that
-//! Asterisk's own defaults apply.
+//! Arguments of the verbs that make, move and end channels.
 
 use std::collections::BTreeMap;
 
@@ -62,73 +61,6 @@ impl HangupReason {
         };
         ("reason", name.to_owned())
     }
-}
-
-/// What to play, under an id chosen by the caller, so that the playback's events
-/// can be told from others' even when they arrive before the answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Play {
-    /// The playback's id. Asterisk does not refuse an id that is in use.
-    #[serde(skip)]
-    pub playback_id: String,
-    /// Media URIs, heard one after the other: `sound:`, `recording:`, `number:`,
-    /// `digits:`, `characters:`, `tone:`.
-    pub media: Vec<String>,
-    /// Language of `sound:` media. Default: the channel's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lang: Option<String>,
-    /// Milliseconds to skip at the start of the first medium (`sound:` only).
-    #[serde(rename = "offsetms", skip_serializing_if = "Option::is_none")]
-    pub offset_ms: Option<u32>,
-}
-
-impl Play {
-    /// One medium in the channel's language.
-    pub fn new(playback_id: impl Into<String>, media: impl Into<String>) -> Self {
-        Self { playback_id: playback_id.into(), media: vec![media.into()], lang: None, offset_ms: None }
-    }
-
-    /// Several media, one after the other.
-    pub fn list<I, S>(playback_id: impl Into<String>, media: I) -> Self
-    where
-        I: IntoIterator<Item = S>,
-        S: Into<String>,
-    {
-        Self {
-            playback_id: playback_id.into(),
-            media: media.into_iter().map(Into::into).collect(),
-            lang: None,
-            offset_ms: None,
-        }
-    }
-
-    /// In this language.
-    #[must_use]
-    pub fn lang(mut self, lang: impl Into<String>) -> Self {
-        self.lang = Some(lang.into());
-        self
-    }
-}
-
-/// Digits to send into a channel. Times in milliseconds; unset ones take
-/// Asterisk's defaults (100 between digits, 100 each, 0 before and after).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct SendDtmf {
-    /// `0`-`9`, `*`, `#`, `A`-`D`; `w` waits half a second.
-    pub dtmf: String,
-    /// Wait before the first.
-    #[serde(rename = "before", skip_serializing_if = "Option::is_none")]
-    pub before_ms: Option<u32>,
-    /// Wait between two.
-    #[serde(rename = "between", skip_serializing_if = "Option::is_none")]
-    pub between_ms: Option<u32>,
-    /// How long each is.
-    #[serde(rename = "duration", skip_serializing_if = "Option::is_none")]
-    pub duration_ms: Option<u32>,
-    /// Wait after the last.
-    #[serde(rename = "after", skip_serializing_if = "Option::is_none")]
-    pub after_ms: Option<u32>,
 }
 
 /// Where in the dialplan a channel goes on. Unset fields keep the channel's own.
@@ -213,7 +145,7 @@ impl ExternalMedia {
 
     /// Asterisk waits to be connected to on its own HTTP port. Which connection is
     /// the channel's is in its variable `MEDIA_WEBSOCKET_CONNECTION_ID`, which the
-    /// answer's `channelvars` hold; see [`super::AriClient::media_url`].
+    /// answer's `channelvars` hold; see [`crate::AriClient::media_url`].
     pub fn websocket_server(format: impl Into<String>, json: bool) -> Self {
         Self {
             channel_id: None,
@@ -326,64 +258,175 @@ impl Originate {
     }
 }
 
-/// What a bridge does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A channel to make without calling anybody yet: see [`crate::AriClient::dial`]. It can be put into a bridge before
+/// it is dialled, so that early media is heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub enum BridgeType {
-    /// Everybody hears everybody, on whatever technology fits.
-    #[default]
-    Mixing,
-    /// As mixing, and Asterisk sees DTMF (no direct path between two legs).
-    MixingDtmfEvents,
-    /// As mixing, and audio passes through Asterisk always.
-    MixingProxyMedia,
-    /// Channels wait: they hear music or an announcer, not each other.
-    Holding,
+pub struct CreateChannel {
+    /// Whom it will call, such as `PJSIP/100`.
+    pub endpoint: String,
+    /// The Stasis application it is in.
+    pub app: String,
+    /// Arguments of that application, separated by commas.
+    #[serde(rename = "appArgs", skip_serializing_if = "Option::is_none")]
+    pub app_args: Option<String>,
+    /// The new channel's id, chosen by the caller.
+    #[serde(rename = "channelId", skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<String>,
+    /// The id of the second half of a `Local` channel.
+    #[serde(rename = "otherChannelId", skip_serializing_if = "Option::is_none")]
+    pub other_channel_id: Option<String>,
+    /// The id of the channel on whose behalf this is. Not together with `formats`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub originator: Option<String>,
+    /// Formats to offer, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub formats: Option<String>,
+    /// Channel variables.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
 }
 
-impl BridgeType {
+impl CreateChannel {
+    /// A channel to `endpoint` in application `app`.
+    pub fn new(endpoint: impl Into<String>, app: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            app: app.into(),
+            app_args: None,
+            channel_id: None,
+            other_channel_id: None,
+            originator: None,
+            formats: None,
+            variables: BTreeMap::new(),
+        }
+    }
+
+    /// Gives the channel this id.
+    #[must_use]
+    pub fn channel_id(mut self, id: impl Into<String>) -> Self {
+        self.channel_id = Some(id.into());
+        self
+    }
+
+    /// Offers these formats, separated by commas.
+    #[must_use]
+    pub fn formats(mut self, formats: impl Into<String>) -> Self {
+        self.formats = Some(formats.into());
+        self
+    }
+
+    /// Sets a channel variable.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// How a channel made by [`CreateChannel`] is dialled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Dial {
+    /// The id of the channel that calls, whose ending ends the dialling. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// How long to ring, in seconds. Asterisk's default is 0: for ever.
+    #[serde(rename = "timeout", skip_serializing_if = "Option::is_none")]
+    pub timeout_s: Option<u32>,
+}
+
+/// A direction of a channel's audio, as Asterisk sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum AudioDirection {
+    /// Neither.
+    None,
+    /// From the channel's far end into Asterisk: what the person says.
+    In,
+    /// From Asterisk to the far end: what the person hears.
+    Out,
+    /// Both.
+    #[default]
+    Both,
+}
+
+impl AudioDirection {
     pub(crate) fn wire(self) -> &'static str {
         match self {
-            Self::Mixing => "mixing",
-            Self::MixingDtmfEvents => "mixing,dtmf_events",
-            Self::MixingProxyMedia => "mixing,proxy_media",
-            Self::Holding => "holding",
+            Self::None => "none",
+            Self::In => "in",
+            Self::Out => "out",
+            Self::Both => "both",
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
+/// A snoop channel to make: it hears another channel, speaks into it, or both. Being a channel of the application, it
+/// can be recorded, played to, or put into a bridge with whoever listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Snoop {
+    /// The new channel's id, chosen by the caller. Default: Asterisk chooses one.
+    #[serde(rename = "snoopId", skip_serializing_if = "Option::is_none")]
+    pub snoop_id: Option<String>,
+    /// What it hears. Default: nothing.
+    pub spy: AudioDirection,
+    /// Who hears it: `Out` the channel's person, `In` whomever the person talks with. It is mixed into what they are sent
+    /// anyway: to a channel that is sent nothing, not bridged and not played to, nothing is whispered until
+    /// [`crate::AriClient::start_silence`] (measured, 22.10). Default: nobody.
+    pub whisper: AudioDirection,
+    /// The Stasis application it enters. Default: the client's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Arguments of that application, separated by commas.
+    #[serde(rename = "appArgs", skip_serializing_if = "Option::is_none")]
+    pub app_args: Option<String>,
+}
 
-    #[test]
-    fn unset_arguments_are_not_sent_and_the_names_are_aris() {
-        let json = |value| serde_json::to_value(value).unwrap();
-        assert_eq!(
-            json(serde_json::to_value(Play::list("p", ["sound:a,b", "tone:ring"]).lang("de")).unwrap()),
-            serde_json::json!({"media": ["sound:a,b", "tone:ring"], "lang": "de"})
-        );
-        let place = ContinueTo { context: Some("c".into()), priority: Some(2), ..ContinueTo::default() };
-        assert_eq!(
-            serde_json::to_value(Originate::to_dialplan("Local/x", place).variable("A", "1").channel_id("i")).unwrap(),
-            serde_json::json!({"endpoint": "Local/x", "context": "c", "priority": 2, "variables": {"A": "1"}})
-        );
-        assert_eq!(
-            serde_json::to_value(Originate::to_app("Local/x", "app")).unwrap(),
-            serde_json::json!({"endpoint": "Local/x", "app": "app"})
-        );
-        assert_eq!(
-            serde_json::to_value(ExternalMedia::websocket_server("slin16", true).channel_id("m")).unwrap(),
-            serde_json::json!({"channelId": "m", "external_host": "INCOMING", "encapsulation": "none",
-                "transport": "websocket", "connection_type": "server", "format": "slin16",
-                "transport_data": "f(json)"})
-        );
+impl Snoop {
+    /// Hears `spy`, is heard by `whisper`, in the client's own application.
+    #[must_use]
+    pub fn new(spy: AudioDirection, whisper: AudioDirection) -> Self {
+        Self { snoop_id: None, spy, whisper, app: None, app_args: None }
     }
 
-    #[test]
-    fn a_hangup_reason_is_a_name_or_a_code() {
-        assert_eq!(HangupReason::NoAnswer.query(), ("reason", "no_answer".to_owned()));
-        assert_eq!(HangupReason::Q850(88).query(), ("reason_code", "88".to_owned()));
+    /// Gives the new channel this id.
+    #[must_use]
+    pub fn snoop_id(mut self, id: impl Into<String>) -> Self {
+        self.snoop_id = Some(id.into());
+        self
+    }
+
+    /// Lets it enter the application with these arguments, separated by commas.
+    #[must_use]
+    pub fn app_args(mut self, arguments: impl Into<String>) -> Self {
+        self.app_args = Some(arguments.into());
+        self
+    }
+}
+
+/// How a transfer goes that the application carries out for a channel (asked for by the event `ChannelTransfer`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferState {
+    /// Under way: for SIP, NOTIFY with 100.
+    Progress,
+    /// The target has answered: 200.
+    Answered,
+    /// The target cannot be had now: 503.
+    Unavailable,
+    /// The target does not want: 603.
+    Declined,
+}
+
+impl TransferState {
+    pub(crate) fn wire(self) -> &'static str {
+        match self {
+            Self::Progress => "channel_progress",
+            Self::Answered => "channel_answered",
+            Self::Unavailable => "channel_unavailable",
+            Self::Declined => "channel_declined",
+        }
     }
 }

@@ -1,10 +1,10 @@
-//! WAV files: reads the kinds that prompts and callers' recordings come in, writes 16-bit PCM, and records both
-//! directions of a call into one file.
+//! WAV files: reads the kinds that prompts and callers' recordings come in, writes 16-bit PCM, and joins both
+//! directions of a call into one stream.
 //!
 //! The format is RIFF/WAVE as in Microsoft's "Multimedia Programming Interface and Data Specifications 1.0", with the
 //! extensible header. A file is outside data: whatever its bytes are, the answer is audio or one sentence.
 
-mod recorder;
+mod stereo;
 
 use std::io::{self, Read, Write};
 
@@ -13,7 +13,7 @@ use voxtra_core::media::LINK_RATES_HZ;
 use crate::resample::resample_all;
 use crate::{g711, pcm};
 
-pub use recorder::StereoRecorder;
+pub use stereo::StereoStream;
 
 /// The largest file that is read: an hour at 8 kHz, five minutes at 48 kHz stereo.
 pub const MAX_WAV_BYTES: u64 = 64 * 1024 * 1024;
@@ -64,27 +64,43 @@ pub fn read_wav(from: impl Read, rate_hz: u32) -> Result<Vec<i16>, WavError> {
     resample_all(&samples, format.rate_hz, rate_hz).map_err(|error| WavError::Unsupported(error.to_string()))
 }
 
+/// The bytes of [`header`].
+pub const HEADER_BYTES: usize = 44;
+
+/// The header of a file of 16-bit PCM with so many bytes of samples; more than fits (4 GB) is written as the most that
+/// does.
+pub fn header(rate_hz: u32, channels: u16, data_bytes: u64) -> [u8; HEADER_BYTES] {
+    let block_bytes = channels.saturating_mul(2);
+    let data_bytes = u32::try_from(data_bytes).unwrap_or(u32::MAX).min(u32::MAX - 36);
+    let fields: [&[u8]; 13] = [
+        b"RIFF",
+        &(36 + data_bytes).to_le_bytes(),
+        b"WAVE",
+        b"fmt ",
+        &16_u32.to_le_bytes(),
+        &PCM.to_le_bytes(),
+        &channels.to_le_bytes(),
+        &rate_hz.to_le_bytes(),
+        &rate_hz.saturating_mul(u32::from(block_bytes)).to_le_bytes(),
+        &block_bytes.to_le_bytes(),
+        &16_u16.to_le_bytes(),
+        b"data",
+        &data_bytes.to_le_bytes(),
+    ];
+    let mut header = [0; HEADER_BYTES];
+    for (to, from) in header.iter_mut().zip(fields.concat()) {
+        *to = from;
+    }
+    header
+}
+
 /// Writes 16-bit PCM. The samples of several channels take turns.
 pub fn write_wav(mut to: impl Write, rate_hz: u32, channels: u16, samples: &[i16]) -> io::Result<()> {
-    let block_bytes = channels.saturating_mul(2);
-    let data_bytes = u32::try_from(samples.len() * 2)
-        .ok()
-        .filter(|bytes| *bytes <= u32::MAX - 36)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a WAV file holds less than 4 GB"))?;
-    let mut header = Vec::with_capacity(44);
-    header.extend_from_slice(b"RIFF");
-    header.extend_from_slice(&(36 + data_bytes).to_le_bytes());
-    header.extend_from_slice(b"WAVEfmt ");
-    header.extend_from_slice(&16_u32.to_le_bytes());
-    header.extend_from_slice(&PCM.to_le_bytes());
-    header.extend_from_slice(&channels.to_le_bytes());
-    header.extend_from_slice(&rate_hz.to_le_bytes());
-    header.extend_from_slice(&rate_hz.saturating_mul(u32::from(block_bytes)).to_le_bytes());
-    header.extend_from_slice(&block_bytes.to_le_bytes());
-    header.extend_from_slice(&16_u16.to_le_bytes());
-    header.extend_from_slice(b"data");
-    header.extend_from_slice(&data_bytes.to_le_bytes());
-    to.write_all(&header)?;
+    let data_bytes = samples.len() as u64 * 2;
+    if data_bytes > u64::from(u32::MAX - 36) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a WAV file holds less than 4 GB"));
+    }
+    to.write_all(&header(rate_hz, channels, data_bytes))?;
     to.write_all(&pcm::bytes(samples))?;
     to.flush()
 }

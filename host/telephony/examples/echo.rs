@@ -152,7 +152,7 @@ async fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: echo URL USER PASSWORD APP [audiosocket|websocket|auto]");
     };
     let mut options = AsteriskOptions::new(url, user, password, [app]);
-    options.transfer_context = Some("from-sip".to_owned());
+    options.defaults.transfer_context = Some("from-sip".to_owned());
     options.media_transport = match rest.first().map(String::as_str) {
         Some("audiosocket") => MediaTransport::AudioSocket,
         Some("websocket") => MediaTransport::WebSocket,

@@ -13,10 +13,12 @@ use tokio::time::timeout;
 use voxtra_ari::audiosocket::{AudioSocketServer, ServerOptions};
 use voxtra_ari::model::Module;
 use voxtra_ari::{AriClient, AriConfig};
+use voxtra_core::telephony::Exchange;
 use voxtra_core::{CallError, Switchboard};
 
 use super::app::App;
 use super::error::AsteriskError;
+use super::exchange::AsteriskExchange;
 use super::options::{AsteriskOptions, MediaTransport};
 use crate::media::MediaThreads;
 
@@ -225,6 +227,14 @@ impl AsteriskAdapter {
         }
     }
 
+    /// Where legs of an application are placed and joined; none when it is not one of this adapter's. To be called on
+    /// the adapter's runtime.
+    #[must_use]
+    pub fn exchange(&self, app: &str) -> Option<Arc<dyn Exchange>> {
+        let app = self.apps.iter().find(|known| known.name == app)?;
+        Some(Arc::new(AsteriskExchange::new(Arc::clone(app))))
+    }
+
     /// The counters.
     pub fn stats(&self) -> AdapterStats {
         let core = &self.core;
@@ -334,6 +344,13 @@ fn check(options: &AsteriskOptions) -> Result<(), AsteriskError> {
         if options.apps.iter().take(index).any(|other| other == app) {
             return refuse(format!("the Stasis application {app:?} is given twice; name each once"));
         }
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if options.name.is_empty() || options.name.len() > 32 || !options.name.chars().all(plain) {
+        return refuse(format!(
+            "the PBX's name {:?} is not one; use letters, digits, - and _, at most 32",
+            options.name
+        ));
     }
     if let Some(advertised) = &options.audiosocket_advertise {
         let port =

@@ -8,16 +8,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use voxtra_ari::events::StasisStart;
-use voxtra_ari::{AriClient, ChannelState, Event, EventOptions, EventStream, HangupReason, PlaybackState, StreamItem};
+use voxtra_ari::{
+    AriClient, AriError, Channel, ChannelState, ContinueTo, Event, EventOptions, EventStream, HangupReason,
+    PlaybackState, StreamItem,
+};
 use voxtra_core::verbs::{DTMF_DIGITS, Dtmf};
-use voxtra_core::{Direction, NewLeg};
+use voxtra_core::{CallId, Direction, HangupCause, NewLeg};
 
 use super::adapter::Core;
-use super::leg::{AsteriskLeg, LegShared};
+use super::exchange::{AsteriskExchange, PLACED_ARGUMENT};
+use super::leg::{AsteriskLeg, LegShared, Seed};
 use super::leg_task::{COMMANDS_MAX, LegInbox, LegInput, LegTask};
 use super::names::{self, Names};
+use super::options::{AppOptions, DEFAULT_NAME, RefusedCalls};
 use super::reconcile::{self, Scope};
-use super::registry::{MediaState, Registry};
+use super::registry::{Listener, MediaState, Registry};
 
 /// Wait before the first attempt to connect again; doubled up to the operator's limit.
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
@@ -25,6 +30,9 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// An events connection on which nothing came for so long is dead.
 const IDLE_LIMIT: Duration = Duration::from_secs(6);
+
+/// The variable that tells the dialplan why a call comes back.
+pub(super) const REFUSED_VARIABLE: &str = "VOXTRA_REFUSED";
 
 /// See the module.
 pub(super) struct App {
@@ -40,6 +48,34 @@ impl App {
         let name = client.app().to_owned();
         let names = Names::of_app(&name);
         Arc::new(Self { core, client, name, names, registry: Registry::default() })
+    }
+
+    /// What the operator chose for this application.
+    pub(super) fn options(&self) -> &AppOptions {
+        self.core.options.of_app(&self.name)
+    }
+
+    /// The call of a channel: its own id, unless two PBXs could give the same one. One that we placed has the host's.
+    pub(super) fn call_id(&self, channel: &str, placed: bool) -> CallId {
+        match self.core.options.name.as_str() {
+            DEFAULT_NAME => CallId::from(channel),
+            _ if placed => CallId::from(channel),
+            name => CallId::from(format!("{name}:{channel}")),
+        }
+    }
+
+    /// The channel of a call.
+    pub(super) fn channel_of(&self, call: &CallId) -> String {
+        let call = call.as_str();
+        let own = call.strip_prefix(self.core.options.name.as_str()).and_then(|rest| rest.strip_prefix(':'));
+        own.unwrap_or(call).to_owned()
+    }
+
+    /// From now on this channel's events come here wherever in the PBX it is.
+    pub(super) async fn subscribe(&self, channel: &str) -> Result<(), AriError> {
+        let source = format!("channel:{channel}");
+        let path = ["applications", &self.name, "subscription"];
+        self.client.post(&path, &[("eventSource", &source)], None).await.map(drop)
     }
 
     /// Serves the application until `stop` is true.
@@ -118,7 +154,7 @@ impl App {
                 }
                 Err(_) => {}
             }
-            sleep(wait).await;
+            sleep(jittered(wait)).await;
             wait = wait.saturating_mul(2).min(limits.reconnect_max);
         }
     }
@@ -137,10 +173,18 @@ impl App {
         match event {
             Event::StasisStart(start) => self.stasis_start(start),
             Event::StasisEnd(e) => self.channel_ends(&e.channel.id, LegInput::Left),
-            Event::ChannelDestroyed(e) => self.channel_ends(&e.channel.id, LegInput::Destroyed),
+            Event::ChannelDestroyed(e) => {
+                self.channel_ends(&e.channel.id, LegInput::Destroyed { cause: e.cause, text: e.cause_txt });
+            }
             Event::ChannelHangupRequest(e) => self.channel_ends(&e.channel.id, LegInput::HangupRequested),
             Event::ChannelStateChange(e) if e.channel.state == ChannelState::Up => {
                 self.registry.to_leg(&e.channel.id, LegInput::Answered);
+            }
+            Event::ChannelStateChange(e) if e.channel.state == ChannelState::Ringing => {
+                self.registry.to_leg(&e.channel.id, LegInput::Ringing);
+            }
+            Event::Dial(e) if e.dialstatus == "RINGING" => {
+                self.registry.to_leg(&e.peer.id, LegInput::Ringing);
             }
             Event::ChannelDtmfReceived(e) => {
                 let duration_ms = u32::try_from(e.duration_ms).unwrap_or(0);
@@ -149,9 +193,14 @@ impl App {
                 }
             }
             Event::PlaybackFinished(e) => {
-                if let Some(inbox) = self.registry.take_playback(&e.playback.id) {
-                    let outcome = if e.playback.state == PlaybackState::Failed { Err(String::new()) } else { Ok(()) };
-                    inbox.post(LegInput::PlaybackOver { playback: e.playback.id, outcome });
+                let outcome = if e.playback.state == PlaybackState::Failed { Err(String::new()) } else { Ok(()) };
+                match self.registry.take_playback(&e.playback.id) {
+                    Some(Listener::Leg(inbox)) => {
+                        inbox.post(LegInput::PlaybackOver { playback: e.playback.id, outcome });
+                    }
+                    // Nobody may wait any more.
+                    Some(Listener::Waiting(waiting)) => drop(waiting.send(outcome)),
+                    None => {}
                 }
             }
             Event::ApplicationReplaced(_) => {
@@ -160,7 +209,23 @@ impl App {
                     "another program has taken over this application's events; give each program an application of its own"
                 );
             }
+            Event::RecordingFinished(e) => {
+                let duration_s = e.recording.duration.and_then(|s| u64::try_from(s).ok()).unwrap_or(0);
+                self.recording_over(&e.recording.name, Ok(duration_s));
+            }
+            Event::RecordingFailed(e) => {
+                let why = format!("the PBX could not record: {}", quoted(&e.recording.cause));
+                self.recording_over(&e.recording.name, Err(why));
+            }
             _ => {}
+        }
+    }
+
+    /// The outcome is its length in whole seconds, or why there is none.
+    fn recording_over(&self, name: &str, outcome: Result<u64, String>) {
+        if let Some(waiting) = self.registry.take_recording(name) {
+            // Nobody may wait any more.
+            let _ = waiting.send(outcome);
         }
     }
 
@@ -179,10 +244,28 @@ impl App {
             tracing::warn!(app = self.name, channel, "a media channel that nobody waits for is hung up");
             return self.hang_up_unknown(channel.clone(), HangupReason::Normal);
         }
-        if self.registry.has_leg(channel) {
+        if self.registry.to_leg(channel, LegInput::Entered) {
             return;
         }
+        if start.args.first().is_some_and(|argument| argument == PLACED_ARGUMENT) {
+            tracing::warn!(app = self.name, channel, "a placed call that nobody waits for is hung up");
+            return self.hang_up_unknown(channel.clone(), HangupReason::Normal);
+        }
         self.incoming(start);
+    }
+
+    /// A call that the host does not know, such as one from before its start, is taken as a new one.
+    pub(super) fn adopt(self: &Arc<Self>, channel: Channel) {
+        let args = channel.dialplan.app_data.split(',').skip(1).map(str::to_owned).collect();
+        let application = self.name.clone();
+        self.incoming(StasisStart {
+            application,
+            timestamp: String::new(),
+            asterisk_id: String::new(),
+            channel,
+            args,
+            replace_channel: None,
+        });
     }
 
     fn incoming(self: &Arc<Self>, start: StasisStart) {
@@ -190,12 +273,21 @@ impl App {
         let Ok(place) = Arc::clone(&core.places).try_acquire_owned() else {
             core.counters.refused_full.fetch_add(1, Relaxed);
             tracing::warn!(app = self.name, call = start.channel.id, "call turned away: too many calls are up");
-            return self.hang_up_unknown(start.channel.id, HangupReason::Congestion);
+            return match self.options().refused_calls {
+                RefusedCalls::Hangup => self.hang_up_unknown(start.channel.id, HangupReason::Congestion),
+                RefusedCalls::ContinueInDialplan => self.send_on(start.channel.id),
+            };
         };
         let answered = start.channel.state == ChannelState::Up;
         let (inbox, inputs) = LegInbox::new(Arc::clone(&core.counters.dropped_inputs));
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
-        let shared = Arc::new(LegShared::new(&start.channel, Arc::clone(self), inbox.clone(), answered, place));
+        let seed = Seed {
+            channel: start.channel.id.clone(),
+            technology: start.channel.technology().to_owned(),
+            answered,
+            placed: None,
+        };
+        let shared = Arc::new(LegShared::new(seed, Arc::clone(self), inbox, place));
         let leg = NewLeg {
             id: shared.call.clone(),
             app: self.name.clone(),
@@ -204,6 +296,7 @@ impl App {
             direction: Direction::Inbound,
             answered,
             leg: Arc::new(AsteriskLeg::new(Arc::clone(&shared), commands)),
+            exchange: Arc::new(AsteriskExchange::new(Arc::clone(self))),
         };
         // Held until a refusal is dealt with: a leg that is dropped hangs up as if nothing were the matter.
         let held = Arc::clone(&leg.leg);
@@ -212,16 +305,38 @@ impl App {
             Ok(events) => {
                 core.counters.accepted.fetch_add(1, Relaxed);
                 tracing::info!(call = %shared.call, app = self.name, caller_id, called_number, answered, "call came in");
-                self.registry.add_leg(&shared.channel, inbox);
+                self.registry.add_leg(Arc::clone(&shared));
                 tokio::spawn(LegTask::new(shared, events, inputs, asked).run());
             }
             Err(refusal) => {
                 core.counters.refused.fetch_add(1, Relaxed);
                 tracing::info!(call = %shared.call, app = self.name, reason = refusal.reason, "call refused");
-                shared.dismiss(refusal.cause);
+                let elsewhere = refusal.cause == HangupCause::Congestion
+                    && self.options().refused_calls == RefusedCalls::ContinueInDialplan;
+                if elsewhere {
+                    shared.refuse_to_dialplan(refusal.cause);
+                } else {
+                    shared.dismiss(refusal.cause);
+                }
             }
         }
         drop(held);
+    }
+
+    /// Lets what is no leg go on behind `Stasis()`. Never waits.
+    fn send_on(self: &Arc<Self>, channel: String) {
+        let app = Arc::clone(self);
+        tokio::spawn(async move {
+            let told = app.client.set_variable(&channel, REFUSED_VARIABLE, "congestion").await;
+            let went_on = match told {
+                Ok(()) => app.client.continue_in_dialplan(&channel, &ContinueTo::default()).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = went_on {
+                tracing::warn!(app = app.name, channel, %error, "a refused call could not go on in the dialplan");
+                let _ = app.client.hangup(&channel, HangupReason::Congestion).await;
+            }
+        });
     }
 
     /// Hangs up what is no leg. Never waits.
@@ -263,6 +378,13 @@ impl Drop for Aborting {
     }
 }
 
+/// Between half of it and all of it, so that many hosts do not come back to one PBX in the same millisecond.
+fn jittered(wait: Duration) -> Duration {
+    // The low bits of a random UUID.
+    let random = (uuid::Uuid::new_v4().as_u128() & 0xffff) as u32;
+    wait / 2 + (wait / 2).mul_f64(f64::from(random) / f64::from(u16::MAX))
+}
+
 /// What was dialled: the extension; for a channel that came without one (`s` is Asterisk's name for none) the
 /// application's first argument.
 fn called_number(start: &StasisStart) -> String {
@@ -271,6 +393,12 @@ fn called_number(start: &StasisStart) -> String {
         Some(argument) if extension.is_empty() || extension == "s" => argument.clone(),
         _ => extension.clone(),
     }
+}
+
+/// What Asterisk said, fit for a sentence.
+fn quoted(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(120).collect();
+    if text.is_empty() { "it does not say why".to_owned() } else { text }
 }
 
 fn first_of<const N: usize>(texts: [&String; N]) -> String {
@@ -286,7 +414,13 @@ fn key(text: &str) -> Option<char> {
 
 #[cfg(test)]
 mod unit_tests {
-    use super::key;
+    use super::{Duration, jittered, key};
+
+    #[test]
+    fn a_wait_is_between_half_and_all_of_it() {
+        let wait = Duration::from_millis(800);
+        assert!((0..100).map(|_| jittered(wait)).all(|w| w >= wait / 2 && w <= wait));
+    }
 
     #[test]
     fn only_one_key_is_a_key() {

@@ -8,14 +8,17 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use voxtra_ari::{AriError, ContinueTo, HangupReason, SendDtmf};
-use voxtra_core::telephony::LegEnd;
-use voxtra_core::{BoxFuture, CallError, CallId, HangupCause, Leg, MediaLink, PlaybackId};
+use voxtra_core::telephony::{LegEnd, PbxRecording, Snoop};
+use voxtra_core::verbs::{AnsweredBy, DialplanPlace, SnoopOptions};
+use voxtra_core::{BoxFuture, CallError, CallId, HangupCause, Leg, MediaLink, PlaybackId, RecordingId};
 
-use super::app::App;
+use super::app::{App, REFUSED_VARIABLE};
 use super::error::to_call_error;
 use super::leg_task::{Command, LegInbox, LegInput};
+use super::line::AudioLine;
 use super::media_leg::MediaSlot;
-use super::names::{self, Target};
+use super::recording::Recorder;
+use super::{names, recording, snoop};
 
 /// How long after a redirect a hang-up counts as its outcome: a far end that follows one does so at once, and hangs
 /// its old call up when the new one stands.
@@ -37,6 +40,25 @@ pub(super) enum Transfer {
     Redirect,
 }
 
+/// What the host wants of a leg that it places.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    /// How long it may ring.
+    pub(super) ring_timeout: Duration,
+    /// Where it goes when it is answered; none: it stays.
+    pub(super) into_dialplan: Option<DialplanPlace>,
+}
+
+/// What is known of a leg's channel from the start.
+#[derive(Debug)]
+pub(super) struct Seed {
+    pub(super) channel: String,
+    /// `PJSIP`, `Local`, …
+    pub(super) technology: String,
+    pub(super) answered: bool,
+    pub(super) placed: Option<Placed>,
+}
+
 /// What a leg's verbs and its task share.
 pub(super) struct LegShared {
     pub(super) channel: String,
@@ -48,7 +70,12 @@ pub(super) struct LegShared {
     pub(super) answered: AtomicBool,
     /// How it ended, once it has.
     pub(super) ended: watch::Sender<Option<LegEnd>>,
-    pub(super) media: MediaSlot,
+    pub(super) line: Arc<AudioLine>,
+    /// How it was placed, when the host did.
+    pub(super) placed: Option<Placed>,
+    /// How often it has entered our application.
+    pub(super) entries: watch::Sender<u32>,
+    pub(super) recorder: Recorder,
     transfer: Mutex<Option<(Transfer, Instant)>>,
     /// The one hanging-up, once somebody has asked for it.
     ending: Mutex<Option<EndOutcome>>,
@@ -56,22 +83,21 @@ pub(super) struct LegShared {
 }
 
 impl LegShared {
-    pub(super) fn new(
-        channel: &voxtra_ari::Channel,
-        app: Arc<App>,
-        inbox: LegInbox,
-        answered: bool,
-        place: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(seed: Seed, app: Arc<App>, inbox: LegInbox, place: OwnedSemaphorePermit) -> Self {
+        let call = app.call_id(&seed.channel, seed.placed.is_some());
+        let line = AudioLine::new(Arc::clone(&app), seed.channel.clone(), call.to_string(), Some(inbox.clone()));
         Self {
-            channel: channel.id.clone(),
-            call: CallId::from(channel.id.as_str()),
-            technology: channel.technology().to_owned(),
+            channel: seed.channel,
+            call,
+            technology: seed.technology,
             app,
             inbox,
-            answered: AtomicBool::new(answered),
+            answered: AtomicBool::new(seed.answered),
             ended: watch::Sender::new(None),
-            media: MediaSlot::default(),
+            line,
+            placed: seed.placed,
+            entries: watch::Sender::new(0),
+            recorder: Recorder::default(),
             transfer: Mutex::new(None),
             ending: Mutex::new(None),
             _place: place,
@@ -87,7 +113,7 @@ impl LegShared {
         }
     }
 
-    fn set_transfer(&self, transfer: Option<Transfer>) {
+    pub(super) fn set_transfer(&self, transfer: Option<Transfer>) {
         let now = transfer.map(|kind| (kind, Instant::now()));
         *self.transfer.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
@@ -103,7 +129,7 @@ impl LegShared {
 
     /// As [`LegShared::verb_error`]; a refusal because of the channel's state is often the first sign of a hang-up, so
     /// the sign proper is waited for.
-    async fn verb_failed(&self, doing: &str, error: AriError) -> CallError {
+    pub(super) async fn verb_failed(&self, doing: &str, error: AriError) -> CallError {
         if matches!(error, AriError::Conflict { .. }) {
             let mut ended = self.ended.subscribe();
             let _ = timeout(REFUSED_WAITS, ended.wait_for(Option::is_some)).await;
@@ -111,7 +137,7 @@ impl LegShared {
         self.verb_error(doing, error)
     }
 
-    fn check_not_over(&self) -> Result<(), CallError> {
+    pub(super) fn check_not_over(&self) -> Result<(), CallError> {
         if self.is_over() { Err(CallError::HungUp) } else { Ok(()) }
     }
 
@@ -138,7 +164,8 @@ impl LegShared {
     }
 
     async fn end_now(&self, cause: HangupCause) -> Result<(), CallError> {
-        self.media.close_for_good().await;
+        self.recorder.finish().await;
+        self.line.slot.close_for_good().await;
         if self.transfer().is_some() {
             let mut ended = self.ended.subscribe();
             let _ = timeout(self.app.core.options.limits.transfer_grace, ended.wait_for(Option::is_some)).await;
@@ -160,9 +187,59 @@ impl LegShared {
         outcome.map_err(|e| to_call_error("hanging up", e))
     }
 
+    /// Lets a leg that was refused go on behind `Stasis()`; one that cannot is hung up.
+    pub(super) fn refuse_to_dialplan(self: &Arc<Self>, cause: HangupCause) {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if ending.is_some() {
+            return;
+        }
+        let (done, outcome) = watch::channel(None);
+        *ending = Some(outcome);
+        let shared = Arc::clone(self);
+        Handle::current().spawn(async move {
+            let client = &shared.app.client;
+            let went_on = match client.set_variable(&shared.channel, REFUSED_VARIABLE, cause_name(cause)).await {
+                Ok(()) => client.continue_in_dialplan(&shared.channel, &ContinueTo::default()).await,
+                Err(error) => Err(error),
+            };
+            let result = match went_on {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    tracing::warn!(call = %shared.call, %error, "a refused call could not go on in the dialplan; it is hung up");
+                    client.hangup(&shared.channel, reason(cause)).await.map_err(|e| to_call_error("hanging up", e))
+                }
+            };
+            done.send_replace(Some(result));
+        });
+    }
+
+    /// Forgets a leg that is not ours after all, without touching its channel.
+    pub(super) fn abandon(self: &Arc<Self>) {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if ending.is_none() {
+            let (_, outcome) = watch::channel(Some(Ok(())));
+            *ending = Some(outcome);
+        }
+        self.inbox.post(LegInput::EndedByUs);
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.load(Relaxed)
+    }
+
     /// Ends a leg that nobody has: refused, or left over when the host stops.
     pub(super) fn dismiss(self: &Arc<Self>, cause: HangupCause) -> EndOutcome {
         self.begin_end(cause, &Handle::current())
+    }
+}
+
+fn cause_name(cause: HangupCause) -> &'static str {
+    match cause {
+        HangupCause::Normal => "normal",
+        HangupCause::Busy => "busy",
+        HangupCause::NoAnswer => "no-answer",
+        HangupCause::Rejected => "rejected",
+        HangupCause::Congestion => "congestion",
     }
 }
 
@@ -178,7 +255,7 @@ fn reason(cause: HangupCause) -> HangupReason {
 
 /// The leg as its owner has it. Dropped without having been ended, it hangs up.
 pub(super) struct AsteriskLeg {
-    shared: Arc<LegShared>,
+    pub(super) shared: Arc<LegShared>,
     commands: mpsc::Sender<Command>,
     runtime: Handle,
 }
@@ -225,94 +302,60 @@ impl AsteriskLeg {
         }
     }
 
-    async fn transfer_now(&self, target: &str) -> Result<(), CallError> {
-        let target = Target::parse(target)?;
-        self.shared.check_not_over()?;
-        match target {
-            Target::Endpoint(endpoint) => self.redirect(&endpoint).await,
-            Target::Extension { extension, context } => self.continue_at(extension, context).await,
-        }
-    }
-
-    async fn redirect(&self, endpoint: &str) -> Result<(), CallError> {
+    async fn ring_now(&self) -> Result<(), CallError> {
         let shared = &self.shared;
-        let technology = endpoint.split('/').next().unwrap_or_default();
-        if !technology.eq_ignore_ascii_case(&shared.technology) {
-            return Err(CallError::InvalidArgument(format!(
-                "this call came by {}, so it cannot be handed to {endpoint}; give an endpoint of {} or an extension of the dialplan",
-                shared.technology, shared.technology
-            )));
+        shared.check_not_over()?;
+        if shared.answered.load(Relaxed) {
+            return Ok(());
         }
-        shared.media.close().await;
-        shared.set_transfer(Some(Transfer::Redirect));
-        let outcome = shared.app.client.redirect(&shared.channel, endpoint).await;
-        self.transferred(endpoint, outcome).await
-    }
-
-    async fn continue_at(&self, extension: String, context: Option<String>) -> Result<(), CallError> {
-        let shared = &self.shared;
-        let context = match context {
-            Some(context) => context,
-            None => self.default_context().await?,
-        };
-        self.check_exists(&context, &extension).await?;
-        shared.media.close().await;
-        shared.set_transfer(Some(Transfer::Continue));
-        let shown = format!("{extension}@{context}");
-        let place = ContinueTo {
-            context: Some(context),
-            extension: Some(extension),
-            priority: Some(1),
-            ..ContinueTo::default()
-        };
-        let outcome = shared.app.client.continue_in_dialplan(&shared.channel, &place).await;
-        self.transferred(&shown, outcome).await
-    }
-
-    async fn transferred(&self, to: &str, outcome: Result<(), AriError>) -> Result<(), CallError> {
-        match outcome {
-            Ok(()) => {
-                tracing::info!(call = %self.shared.call, to, "call handed on");
-                Ok(())
-            }
-            Err(error) => {
-                self.shared.set_transfer(None);
-                Err(self.shared.verb_failed("the transfer", error).await)
-            }
+        match shared.app.client.ring(&shared.channel).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(shared.verb_failed("ringing", error).await),
         }
     }
 
-    /// The operator's choice, else Asterisk's own convention, else where the channel is.
-    async fn default_context(&self) -> Result<String, CallError> {
-        let shared = &self.shared;
-        if let Some(context) = &shared.app.core.options.transfer_context {
-            return Ok(context.clone());
-        }
-        let failed = |e| shared.verb_error("the transfer", e);
-        let variable = shared.app.client.get_variable(&shared.channel, "TRANSFER_CONTEXT").await.map_err(failed)?;
-        if let Some(context) = variable.filter(|c| names::dialplan_name(c)) {
-            return Ok(context);
-        }
-        let channel = shared.app.client.get_channel(&shared.channel).await.map_err(failed)?;
-        Ok(channel.dialplan.context)
-    }
-
-    /// Asterisk takes a channel to a place that does not exist without a word, and hangs it up there.
-    async fn check_exists(&self, context: &str, extension: &str) -> Result<(), CallError> {
-        if !names::dialplan_name(context) {
-            return Err(CallError::NotConfigured(format!(
-                "the context {context:?} cannot be a transfer's; set the transfer context of this PBX"
-            )));
+    async fn hold_now(&self, music_class: &str) -> Result<(), CallError> {
+        if !music_class.is_empty() && !names::dialplan_name(music_class) {
+            return Err(CallError::InvalidArgument(
+                "a class of music has letters, digits, -, _ and . only; give one of the PBX's, or none".to_owned(),
+            ));
         }
         let shared = &self.shared;
-        let question = format!("DIALPLAN_EXISTS({context},{extension},1)");
-        match shared.app.client.get_variable(&shared.channel, &question).await {
-            Ok(Some(answer)) if answer.trim() == "0" => Err(CallError::Telephony(format!(
-                "the PBX has no extension {extension} in its context {context}; give one that exists, or extension@context"
-            ))),
-            Err(error) if error.gone() => Err(CallError::HungUp),
-            // An Asterisk without that function is not asked.
-            _ => Ok(()),
+        shared.check_not_over()?;
+        let query = [("mohClass", music_class)];
+        let query = if music_class.is_empty() { &[][..] } else { &query[..] };
+        match shared.app.client.post(&["channels", &shared.channel, "moh"], query, None).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(shared.verb_failed("holding", error).await),
+        }
+    }
+
+    async fn unhold_now(&self) -> Result<(), CallError> {
+        let shared = &self.shared;
+        shared.check_not_over()?;
+        match shared.app.client.delete(&["channels", &shared.channel, "moh"], &[]).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(shared.verb_failed("taking it back", error).await),
+        }
+    }
+
+    async fn set_variable_now(&self, name: &str, value: &str) -> Result<(), CallError> {
+        names::check_variable(name, value)?;
+        let shared = &self.shared;
+        shared.check_not_over()?;
+        match shared.app.client.set_variable(&shared.channel, name, value).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(shared.verb_failed("setting the variable", error).await),
+        }
+    }
+
+    async fn get_variable_now(&self, name: &str) -> Result<Option<String>, CallError> {
+        names::check_variable_name(name)?;
+        let shared = &self.shared;
+        shared.check_not_over()?;
+        match shared.app.client.get_variable(&shared.channel, name).await {
+            Ok(value) => Ok(value),
+            Err(error) => Err(shared.verb_failed("reading the variable", error).await),
         }
     }
 }
@@ -320,6 +363,61 @@ impl AsteriskLeg {
 impl Leg for AsteriskLeg {
     fn answer(&self) -> BoxFuture<'_, Result<(), CallError>> {
         Box::pin(self.answer_now())
+    }
+
+    fn ring(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(self.ring_now())
+    }
+
+    fn hold<'a>(&'a self, music_class: &'a str) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(self.hold_now(music_class))
+    }
+
+    fn unhold(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(self.unhold_now())
+    }
+
+    fn set_variable<'a>(&'a self, name: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(self.set_variable_now(name, value))
+    }
+
+    fn get_variable<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>, CallError>> {
+        Box::pin(self.get_variable_now(name))
+    }
+
+    fn transfer_to_queue<'a>(
+        &'a self,
+        queue: &'a str,
+        variables: &'a [(String, String)],
+    ) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(self.transfer_to_queue_now(queue, variables))
+    }
+
+    fn continue_in_dialplan<'a>(&'a self, place: &'a DialplanPlace) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(self.continue_now(place))
+    }
+
+    fn start_recording<'a>(&'a self, recording: &'a PbxRecording) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(recording::start(&self.shared, recording, &self.runtime))
+    }
+
+    fn pause_recording<'a>(&'a self, id: &'a RecordingId, paused: bool) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(recording::pause(&self.shared, id, paused))
+    }
+
+    fn stop_recording<'a>(&'a self, id: &'a RecordingId) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(recording::stop(&self.shared, id))
+    }
+
+    fn snoop(&self, options: SnoopOptions) -> BoxFuture<'_, Result<Arc<dyn Snoop>, CallError>> {
+        Box::pin(async move {
+            self.shared.check_not_over()?;
+            snoop::start(&self.shared, options, &self.runtime).await
+        })
+    }
+
+    fn detect_machine(&self) -> BoxFuture<'_, Result<AnsweredBy, CallError>> {
+        Box::pin(self.detect_machine_now())
     }
 
     fn play<'a>(&'a self, id: &'a PlaybackId, media: &'a [String]) -> BoxFuture<'a, Result<(), CallError>> {
@@ -350,12 +448,12 @@ impl Leg for AsteriskLeg {
     fn open_media(&self, rate_hz: u32) -> BoxFuture<'_, Result<MediaLink, CallError>> {
         Box::pin(async move {
             self.shared.check_not_over()?;
-            MediaSlot::open(&self.shared, rate_hz, &self.runtime).await
+            MediaSlot::open(&self.shared.line, rate_hz, &self.runtime).await
         })
     }
 
     fn close_media(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.shared.media.close())
+        Box::pin(self.shared.line.slot.close())
     }
 
     fn end(&self, cause: HangupCause) -> BoxFuture<'_, Result<(), CallError>> {

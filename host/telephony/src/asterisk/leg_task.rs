@@ -1,21 +1,23 @@
 //! One task a leg. It alone delivers the leg's events, so they come in order and its end comes once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use voxtra_ari::{AriError, Play};
 use voxtra_core::telephony::LegEnd;
 use voxtra_core::verbs::Dtmf;
-use voxtra_core::{BoxFuture, CallError, LegEvent, LegEvents, PlaybackId};
+use voxtra_core::{BoxFuture, CallError, HangupCause, LegEvent, LegEvents, PlaybackId, RecordingId};
 
 use super::error::to_call_error;
+use super::exchange;
 use super::leg::{LegShared, Transfer};
 use super::player::{Action, Player, Reply};
+use super::registry::Listener;
 
 /// Inputs that may wait for a leg's task.
 const INBOX_MAX_INPUTS: usize = 256;
@@ -39,14 +41,24 @@ pub(super) enum LegInput {
     PlaybackOver { playback: String, outcome: Result<(), String> },
     /// Events may have been lost: ask after what plays.
     CheckPlayback,
+    /// It is about to move to another bridge.
+    SuspendPlaying,
+    /// It has moved.
+    ResumePlaying,
     /// The audio connection is gone.
     MediaLost,
     /// ChannelHangupRequest.
     HangupRequested,
     /// StasisEnd.
     Left,
-    /// ChannelDestroyed.
-    Destroyed,
+    /// ChannelDestroyed, with its Q.850 cause.
+    Destroyed { cause: i64, text: String },
+    /// The other side of a leg that we placed rings.
+    Ringing,
+    /// It is in our application: again, or (one that we placed) because it was answered.
+    Entered,
+    /// A recording is over.
+    RecordingOver { id: RecordingId, outcome: Result<u32, String> },
     /// The PBX failed the call.
     Failed(String),
     /// We have hung it up.
@@ -55,7 +67,7 @@ pub(super) enum LegInput {
 
 impl LegInput {
     fn may_be_dropped(&self) -> bool {
-        matches!(self, Self::Dtmf(_) | Self::CheckPlayback)
+        matches!(self, Self::Dtmf(_) | Self::CheckPlayback | Self::Ringing)
     }
 }
 
@@ -64,13 +76,25 @@ impl LegInput {
 pub(super) struct LegInbox {
     sender: mpsc::Sender<LegInput>,
     dropped: Arc<AtomicU64>,
+    /// The channel is not expected to be in our application.
+    away: Arc<AtomicBool>,
 }
 
 impl LegInbox {
     /// An inbox that counts what it drops in `dropped`.
     pub(super) fn new(dropped: Arc<AtomicU64>) -> (Self, mpsc::Receiver<LegInput>) {
         let (sender, receiver) = mpsc::channel(INBOX_MAX_INPUTS);
-        (Self { sender, dropped }, receiver)
+        (Self { sender, dropped, away: Arc::default() }, receiver)
+    }
+
+    /// Whether it is no wonder that the channel is not in our application: it is not answered yet, or in the dialplan
+    /// and still the host's.
+    pub(super) fn is_away(&self) -> bool {
+        self.away.load(Relaxed)
+    }
+
+    pub(super) fn set_away(&self, away: bool) {
+        self.away.store(away, Relaxed);
     }
 
     /// Takes an input; one that finds no place is dropped and counted.
@@ -113,8 +137,15 @@ enum Done {
     Left {
         still_there: bool,
     },
+    /// A leg that we placed has rung for as long as it may.
+    RungOut,
+    /// A leg that we placed was answered and is where it was to go.
+    InPlace,
     Nothing,
 }
+
+/// How long the end of a recording may hold up the end of its leg.
+const RECORDING_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// The task's state.
 pub(super) struct LegTask {
@@ -125,6 +156,9 @@ pub(super) struct LegTask {
     player: Player,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     leaving: bool,
+    ringing_told: bool,
+    /// Recordings whose end was told: the last one.
+    recorded: Option<RecordingId>,
 }
 
 impl LegTask {
@@ -135,11 +169,28 @@ impl LegTask {
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let work = FuturesUnordered::new();
-        Self { shared, events, inputs, commands, player: Player::default(), work, leaving: false }
+        Self {
+            shared,
+            events,
+            inputs,
+            commands,
+            player: Player::default(),
+            work,
+            leaving: false,
+            ringing_told: false,
+            recorded: None,
+        }
     }
 
     /// Runs until the leg is over.
     pub(super) async fn run(mut self) {
+        if let Some(placed) = &self.shared.placed {
+            let limit = placed.ring_timeout;
+            self.work.push(Box::pin(async move {
+                sleep(limit).await;
+                Done::RungOut
+            }));
+        }
         let end = loop {
             let ended = tokio::select! {
                 // What the PBX said comes before what is asked of it.
@@ -153,11 +204,14 @@ impl LegTask {
                 break end;
             }
         };
+        self.end_recording(&end).await;
         self.end(end);
     }
 
     fn take(&mut self, input: LegInput) -> Option<LegEnd> {
         match input {
+            // One that we placed is answered when it can be worked with.
+            LegInput::Answered if self.shared.placed.is_some() => {}
             LegInput::Answered => {
                 if !self.shared.answered.swap(true, Relaxed) {
                     self.events.deliver(LegEvent::Answered);
@@ -173,10 +227,32 @@ impl LegTask {
                     self.check_playback(playback, Duration::ZERO);
                 }
             }
+            LegInput::SuspendPlaying => {
+                let actions = self.player.suspend();
+                self.act(actions);
+            }
+            LegInput::ResumePlaying => {
+                let actions = self.player.resume();
+                self.act(actions);
+            }
             LegInput::MediaLost => self.events.deliver(LegEvent::MediaLost),
+            LegInput::Ringing => {
+                let new = self.shared.placed.is_some() && !self.shared.is_answered();
+                if new && !std::mem::replace(&mut self.ringing_told, true) {
+                    self.events.deliver(LegEvent::Ringing);
+                }
+            }
+            LegInput::Entered => self.entered(),
+            LegInput::RecordingOver { id, outcome } => self.recording_over(id, outcome),
+            LegInput::Destroyed { cause, text } if self.is_unanswered() => {
+                return Some(exchange::not_answered(cause, &text));
+            }
+            // Why is said when the channel is gone.
+            LegInput::HangupRequested if self.is_unanswered() => {}
             LegInput::HangupRequested => return Some(self.hung_up(Transfer::Redirect)),
-            LegInput::Destroyed => return Some(self.hung_up(Transfer::Continue)),
+            LegInput::Destroyed { .. } => return Some(self.hung_up(Transfer::Continue)),
             LegInput::Left if self.shared.transfer().is_some() => return Some(LegEnd::Transferred),
+            LegInput::Left if self.shared.inbox.is_away() => {}
             LegInput::Left => self.check_left(),
             LegInput::Failed(why) => return Some(LegEnd::Failed(why)),
             LegInput::EndedByUs => return Some(LegEnd::HungUp),
@@ -192,6 +268,60 @@ impl LegTask {
             Some(pending) if pending == counts => LegEnd::Transferred,
             _ => LegEnd::HungUp,
         }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        self.shared.placed.is_some() && !self.shared.is_answered()
+    }
+
+    fn entered(&mut self) {
+        let shared = &self.shared;
+        let elsewhere = shared.placed.as_ref().is_some_and(|placed| placed.into_dialplan.is_some());
+        if !elsewhere {
+            shared.inbox.set_away(false);
+        }
+        if self.is_unanswered() {
+            let shared = Arc::clone(shared);
+            self.work.push(Box::pin(async move {
+                match exchange::answered(&shared).await {
+                    Ok(()) => Done::InPlace,
+                    // The leg has been told why it is over.
+                    Err(_) => Done::Nothing,
+                }
+            }));
+        }
+        self.shared.entries.send_modify(|entries| *entries = entries.wrapping_add(1));
+    }
+
+    fn recording_over(&mut self, id: RecordingId, outcome: Result<u32, String>) {
+        if self.recorded.as_ref() != Some(&id) {
+            self.recorded = Some(id.clone());
+            self.events.deliver(LegEvent::RecordingFinished { id, outcome });
+        }
+    }
+
+    /// The end of a recording comes before that of its leg.
+    async fn end_recording(&mut self, end: &LegEnd) {
+        let Some(id) = self.shared.recorder.active().filter(|id| self.recorded.as_ref() != Some(id)) else { return };
+        // Verbs are told already.
+        self.shared.line.slot.leg_is_over();
+        self.shared.ended.send_replace(Some(end.clone()));
+        let shared = Arc::clone(&self.shared);
+        let finishing = tokio::spawn(async move { shared.recorder.finish().await });
+        let told = timeout(RECORDING_LIMIT, async {
+            while let Some(input) = self.inputs.recv().await {
+                if let LegInput::RecordingOver { id, outcome } = input {
+                    return Some((id, outcome));
+                }
+            }
+            None
+        });
+        let (id, outcome) = match told.await {
+            Ok(Some(told)) => told,
+            _ => (id, Err("the PBX did not end the recording before the call was over".to_owned())),
+        };
+        drop(finishing);
+        self.recording_over(id, outcome);
     }
 
     fn finish(&mut self, done: Done) -> Option<LegEnd> {
@@ -224,7 +354,16 @@ impl LegTask {
             }
             Done::Left { still_there: true } => return Some(LegEnd::Transferred),
             Done::Left { still_there: false } => return Some(LegEnd::HungUp),
-            Done::Nothing => {}
+            Done::RungOut if self.is_unanswered() => {
+                self.shared.dismiss(HangupCause::NoAnswer);
+                return Some(LegEnd::NotAnswered(HangupCause::NoAnswer));
+            }
+            Done::InPlace => {
+                if !self.shared.answered.swap(true, Relaxed) {
+                    self.events.deliver(LegEvent::Answered);
+                }
+            }
+            Done::RungOut | Done::Nothing => {}
         }
         None
     }
@@ -240,7 +379,7 @@ impl LegTask {
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start { playback, medium } => self.start(playback, medium),
+                Action::Start { playback, medium, from } => self.start(playback, medium, from),
                 Action::Watch { playback } => {
                     self.check_playback(playback, self.shared.app.core.options.limits.playback_check);
                 }
@@ -253,13 +392,17 @@ impl LegTask {
                 }
             }
         }
+        let quiet = self.player.is_quiet();
+        self.shared.line.quiet.send_if_modified(|was| std::mem::replace(was, quiet) != quiet);
     }
 
-    fn start(&mut self, playback: String, medium: String) {
+    fn start(&mut self, playback: String, medium: String, from: Duration) {
         let shared = Arc::clone(&self.shared);
-        shared.app.registry.add_playback(&playback, shared.inbox.clone());
+        shared.app.registry.add_playback(&playback, Listener::Leg(shared.inbox.clone()));
         self.work.push(Box::pin(async move {
-            let play = Play::new(playback.clone(), medium);
+            let mut play = Play::new(playback.clone(), medium);
+            // Of what is no file it begins anew.
+            play.offset_ms = (!from.is_zero()).then(|| u32::try_from(from.as_millis()).unwrap_or(0));
             let outcome = shared.app.client.play(&shared.channel, &play).await;
             if matches!(outcome, Err(AriError::Timeout { .. })) {
                 // It may have been taken all the same.
@@ -312,9 +455,9 @@ impl LegTask {
         if let Some(playback) = self.player.playback() {
             shared.app.registry.take_playback(playback);
         }
+        shared.line.slot.leg_is_over();
         shared.ended.send_replace(Some(end.clone()));
         self.events.deliver(LegEvent::Ended(end));
-        shared.media.leg_is_over();
         self.player.hung_up();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {

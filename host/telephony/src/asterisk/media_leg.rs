@@ -22,8 +22,7 @@ use voxtra_core::{CallError, MediaLink};
 
 use super::adapter::Transport;
 use super::error::to_call_error;
-use super::leg::LegShared;
-use super::leg_task::LegInput;
+use super::line::AudioLine;
 use super::registry::MediaState;
 use crate::media::{AttachedMedia, MediaEvents};
 
@@ -33,7 +32,7 @@ const CONNECTION_ID: &str = "MEDIA_WEBSOCKET_CONNECTION_ID";
 const DOING: &str = "opening audio";
 /// Wait before something that could not be taken down is tried once more; also how late a request that timed out may
 /// still be carried out.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// A leg's audio, as its verbs see it.
 #[derive(Debug, Default)]
@@ -73,14 +72,14 @@ impl Opening {
 
 impl MediaSlot {
     /// Opens the leg's audio. Dropping the future takes down what was set up so far.
-    pub(super) async fn open(shared: &Arc<LegShared>, rate_hz: u32, runtime: &Handle) -> Result<MediaLink, CallError> {
+    pub(super) async fn open(shared: &Arc<AudioLine>, rate_hz: u32, runtime: &Handle) -> Result<MediaLink, CallError> {
         let Some(format) = format_of(rate_hz) else {
             return Err(CallError::InvalidArgument(format!(
                 "{rate_hz} Hz is not a rate of a call's audio; use one of {LINK_RATES_HZ:?}"
             )));
         };
         loop {
-            let before = match shared.media.take(shared, rate_hz, format, runtime)? {
+            let before = match shared.slot.take(shared, rate_hz, format, runtime)? {
                 Taken::New(link) => return link.await.unwrap_or(Err(CallError::HungUp)),
                 Taken::Busy(before) => before,
             };
@@ -93,7 +92,7 @@ impl MediaSlot {
 
     fn take(
         &self,
-        shared: &Arc<LegShared>,
+        shared: &Arc<AudioLine>,
         rate_hz: u32,
         format: &'static str,
         runtime: &Handle,
@@ -143,6 +142,16 @@ impl MediaSlot {
         *state = Slot::Over(opening);
     }
 
+    /// Whether what it belongs to is over.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(*self.state(), Slot::Over(_))
+    }
+
+    /// Whether audio is open, or being opened.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&*self.state(), Slot::Taken(opening) if !opening.is_done() && !*opening.close.borrow())
+    }
+
     /// What an opening that is closed before it is open comes to.
     fn why_closed(&self) -> CallError {
         match &*self.state() {
@@ -163,7 +172,7 @@ enum Taken {
 
 /// The owner of one opening.
 struct Task {
-    shared: Arc<LegShared>,
+    shared: Arc<AudioLine>,
     rate_hz: u32,
     format: &'static str,
     closing: watch::Receiver<bool>,
@@ -212,7 +221,7 @@ impl Task {
         let (lost, is_lost) = watch::channel(false);
 
         let outcome = self.set_up(&mut parts, state.clone(), lost, &mut reply).await;
-        let call = &self.shared.call;
+        let call = &self.shared.label;
         let opened = match outcome {
             Ok(link) => {
                 counters.media_opened.fetch_add(1, Relaxed);
@@ -231,10 +240,10 @@ impl Task {
         };
         if opened && !self.closed_or_lost(state, is_lost).await {
             tracing::info!(%call, "audio lost");
-            self.shared.inbox.post(LegInput::MediaLost);
+            self.shared.media_lost();
         }
         self.take_down(parts).await;
-        tracing::info!(call = %self.shared.call, "audio closed");
+        tracing::info!(call = %self.shared.label, "audio closed");
     }
 
     /// Waits until somebody wants it closed (true) or it is gone (false).
@@ -261,7 +270,7 @@ impl Task {
         let asked = self.ask(parts).await?;
         tokio::select! {
             biased;
-            _ = closing.wait_for(|close| *close) => Err(self.shared.media.why_closed()),
+            _ = closing.wait_for(|close| *close) => Err(self.shared.slot.why_closed()),
             () = reply.closed() => Err(CallError::HungUp),
             link = self.join(parts, asked, state, lost) => link,
         }
@@ -359,13 +368,11 @@ impl Task {
                 return Err(failed(&format!("the PBX did not start its media channel within {limit_ms} ms")));
             }
         }
-        let channels = [self.shared.channel.as_str(), parts.channel.as_str()];
-        let added = self.shared.app.client.add_to_bridge(&parts.bridge, &channels).await;
-        added.map_err(|e| self.failed(e))
+        self.shared.join_audio(&parts.channel, &parts.bridge).await.map_err(|e| self.failed(e))
     }
 
     fn failed(&self, error: AriError) -> CallError {
-        if self.shared.is_over() { CallError::HungUp } else { to_call_error(DOING, error) }
+        if self.shared.slot.is_over() { CallError::HungUp } else { to_call_error(DOING, error) }
     }
 
     /// Takes down whatever there is, the socket first.
@@ -374,6 +381,7 @@ impl Task {
         if let Some(attached) = &parts.attached {
             attached.close().await;
         }
+        self.shared.audio_leaves(&parts.channel).await;
         let remove = async || {
             app.client.hangup(&parts.channel, HangupReason::Normal).await?;
             app.client.destroy_bridge(&parts.bridge).await
@@ -385,7 +393,7 @@ impl Task {
         }
         if let Err(error) = outcome {
             // Found and taken down when the connection stands again.
-            tracing::warn!(call = %self.shared.call, %error, "audio could not be taken down at the PBX");
+            tracing::warn!(call = %self.shared.label, %error, "audio could not be taken down at the PBX");
         }
         app.registry.remove_media(&parts.channel);
         app.registry.remove_bridge(&parts.bridge);

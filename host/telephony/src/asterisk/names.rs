@@ -10,6 +10,8 @@ use voxtra_core::verbs::{DTMF_DIGITS, MAX_DIGITS};
 
 /// What every media channel of any host begins with.
 const MEDIA_PREFIX: &str = "voxtra-media-";
+/// What every snoop channel of any host begins with.
+const SNOOP_PREFIX: &str = "voxtra-snoop-";
 /// What every bridge of any host begins with.
 const BRIDGE_PREFIX: &str = "voxtra-bridge-";
 /// What every playback begins with.
@@ -18,6 +20,31 @@ const PLAYBACK_PREFIX: &str = "voxtra-play-";
 const DIALPLAN_NAME_MAX_CHARS: usize = 79;
 /// Longest endpoint taken.
 const ENDPOINT_MAX_CHARS: usize = 255;
+/// Longest name of a variable taken: what the contract promises.
+const VARIABLE_NAME_MAX_BYTES: usize = 64;
+/// Longest value taken: what metadata may have.
+const VARIABLE_VALUE_MAX_BYTES: usize = 8192;
+/// Longest name of a stored recording; with its folder and its suffix it has to fit into a path.
+const STORED_NAME_MAX_BYTES: usize = 128;
+/// Longest caller id taken; Asterisk's own buffers have 80.
+const CALLER_ID_MAX_BYTES: usize = 79;
+/// Variables by which Asterisk runs programs, sends calls elsewhere or finds media; who may set them is the operator.
+const ACTED_ON: [&str; 14] = [
+    "MONITOR_EXEC",
+    "MONITOR_EXEC_ARGS",
+    "MIXMONITOR_EXEC",
+    "MIXMONITOR_FILENAME",
+    "TRANSFER_CONTEXT",
+    "FORWARD_CONTEXT",
+    "GOTO_ON_BLINDXFR",
+    "BLINDTRANSFER",
+    "EXITCONTEXT",
+    "DYNAMIC_FEATURES",
+    "DYNAMIC_EXIT_CONTEXT",
+    "MEDIA_WEBSOCKET_CONNECTION_ID",
+    "CHANNEL",
+    "HANGUPCAUSE",
+];
 /// Longest media URI taken.
 const MEDIA_URI_MAX_BYTES: usize = 1024;
 /// What Asterisk 22 can play. For anything else it answers 201, plays nothing and never says that it is over.
@@ -27,13 +54,22 @@ const MEDIA_SCHEMES: [&str; 6] = ["sound:", "recording:", "number:", "digits:", 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Names {
     media: String,
+    snoop: String,
     bridge: String,
 }
 
 impl Names {
     pub(super) fn of_app(app: &str) -> Self {
         let tag = fnv1a(app);
-        Self { media: format!("{MEDIA_PREFIX}{tag:08x}-"), bridge: format!("{BRIDGE_PREFIX}{tag:08x}-") }
+        Self {
+            media: format!("{MEDIA_PREFIX}{tag:08x}-"),
+            snoop: format!("{SNOOP_PREFIX}{tag:08x}-"),
+            bridge: format!("{BRIDGE_PREFIX}{tag:08x}-"),
+        }
+    }
+
+    pub(super) fn new_snoop(&self) -> String {
+        format!("{}{}", self.snoop, Uuid::new_v4())
     }
 
     pub(super) fn new_media(&self) -> String {
@@ -46,7 +82,7 @@ impl Names {
 
     /// Whether this application's host made the channel.
     pub(super) fn owns_media(&self, channel_id: &str) -> bool {
-        channel_id.starts_with(&self.media)
+        channel_id.starts_with(&self.media) || channel_id.starts_with(&self.snoop)
     }
 
     /// Whether this application's host made the bridge.
@@ -55,9 +91,9 @@ impl Names {
     }
 }
 
-/// Whether a channel is some host's media leg, so never a call.
+/// Whether a channel is some host's media or snoop channel, so never a call.
 pub(super) fn is_media(channel_id: &str) -> bool {
-    channel_id.starts_with(MEDIA_PREFIX)
+    channel_id.starts_with(MEDIA_PREFIX) || channel_id.starts_with(SNOOP_PREFIX)
 }
 
 pub(super) fn new_playback() -> String {
@@ -129,6 +165,74 @@ pub(super) fn check_dtmf(digits: &str) -> Result<(), CallError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// A name and a value that can be given to the PBX: a plain variable's, none of a function, of a shared or an inherited
+/// variable, and nothing in the value that a dialplan would work out.
+pub(super) fn check_variable(name: &str, value: &str) -> Result<(), CallError> {
+    check_variable_name(name)?;
+    let refuse = |why: &str| Err(CallError::InvalidArgument(format!("the value of the variable {name} {why}")));
+    if value.len() > VARIABLE_VALUE_MAX_BYTES {
+        return refuse(&format!("is longer than {VARIABLE_VALUE_MAX_BYTES} bytes; shorten it"));
+    }
+    if value.chars().any(char::is_control) {
+        return refuse("holds a control character; remove it");
+    }
+    if value.contains("${") || value.contains("$[") {
+        return refuse("holds ${ or $[, which a dialplan would work out; remove it");
+    }
+    Ok(())
+}
+
+/// A plain variable's name: with a parenthesis it would be a function such as `SHELL()`, which the PBX would run.
+pub(super) fn check_variable_name(name: &str) -> Result<(), CallError> {
+    let starts_well = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic());
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let acted_on = ACTED_ON.iter().any(|known| name.eq_ignore_ascii_case(known));
+    if starts_well && plain && name.len() <= VARIABLE_NAME_MAX_BYTES && !acted_on {
+        return Ok(());
+    }
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    Err(CallError::InvalidArgument(if acted_on {
+        format!("the variable {shown} is one that Asterisk acts on; use a name of your own")
+    } else {
+        format!(
+            "{shown:?} is not a variable's name; use a letter, then letters, digits and _, at most {VARIABLE_NAME_MAX_BYTES} bytes"
+        )
+    }))
+}
+
+/// A name under which the PBX can store a recording: no folder of it is left.
+pub(super) fn check_stored_name(name: &str) -> Result<(), CallError> {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if plain && !name.is_empty() && !name.starts_with('.') && name.len() <= STORED_NAME_MAX_BYTES {
+        return Ok(());
+    }
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    Err(CallError::InvalidArgument(format!(
+        "{shown:?} cannot be the name of a recording; use letters, digits, -, _ and ., at most {STORED_NAME_MAX_BYTES} bytes"
+    )))
+}
+
+/// What is dialled: technology and address, and nothing that would be dialled beside it.
+pub(super) fn check_endpoint(endpoint: &str) -> Result<(), CallError> {
+    match Target::parse(endpoint)? {
+        Target::Endpoint(_) => Ok(()),
+        Target::Extension { .. } => {
+            Err(CallError::InvalidArgument(format!("{endpoint:?} is not an endpoint; give one such as \"PJSIP/100\"")))
+        }
+    }
+}
+
+/// A caller id: a number, or a name and a number.
+pub(super) fn check_caller_id(text: &str) -> Result<(), CallError> {
+    let allowed = |c: char| !c.is_control() && !"${}[]()\\;,|&".contains(c);
+    if text.len() <= CALLER_ID_MAX_BYTES && text.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(CallError::InvalidArgument(format!(
+        "the caller id is longer than {CALLER_ID_MAX_BYTES} bytes or holds a character that no caller id has; give a number"
+    )))
 }
 
 /// Media that the PBX can play.

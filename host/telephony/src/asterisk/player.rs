@@ -4,8 +4,10 @@
 //! and says at the end that all went well. No IO here: each input gives the actions to be taken.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use voxtra_core::{CallError, PlaybackId};
 
 use super::names;
@@ -20,7 +22,7 @@ pub(super) type Reply = oneshot::Sender<Result<(), CallError>>;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Ask the PBX to play; say how that went by [`Player::started`].
-    Start { playback: String, medium: String },
+    Start { playback: String, medium: String, from: Duration },
     /// It plays: look after it in case its end is never told.
     Watch { playback: String },
     /// Ask the PBX to stop it; say how that went by [`Player::stopped`].
@@ -36,6 +38,10 @@ pub(super) enum Action {
 pub(super) struct Player {
     current: Option<Current>,
     queue: VecDeque<List>,
+    /// Nothing is to be heard for now.
+    suspended: bool,
+    /// What was interrupted by that.
+    interrupted: Option<List>,
 }
 
 #[derive(Debug)]
@@ -44,6 +50,8 @@ struct List {
     media: VecDeque<String>,
     /// Unanswered until the first medium is accepted.
     reply: Option<Reply>,
+    /// How much of the next medium was heard already.
+    heard: Duration,
 }
 
 #[derive(Debug)]
@@ -51,6 +59,9 @@ struct Current {
     list: List,
     medium: String,
     playback: String,
+    /// Where in the medium it began, and when.
+    from: Duration,
+    since: Instant,
     /// The PBX has not said yet whether it takes it.
     starting: bool,
     /// Its end, when that was told before the PBX's answer.
@@ -75,12 +86,12 @@ impl Player {
             return Vec::new();
         }
         let media = media.into_iter().flat_map(one_by_one).collect();
-        if self.current.is_some() {
+        if self.current.is_some() || self.suspended {
             answer(reply, Ok(()));
-            self.queue.push_back(List { id, media, reply: None });
+            self.queue.push_back(List { id, media, reply: None, heard: Duration::ZERO });
             return Vec::new();
         }
-        self.queue.push_back(List { id, media, reply: Some(reply) });
+        self.queue.push_back(List { id, media, reply: Some(reply), heard: Duration::ZERO });
         self.next_list()
     }
 
@@ -97,6 +108,10 @@ impl Player {
             };
         }
         answer(reply, Ok(()));
+        if self.interrupted.as_ref().is_some_and(|list| list.id == *id) {
+            self.interrupted = None;
+            return vec![Action::Finished { id: id.clone(), outcome: Ok(()) }];
+        }
         match self.queue.iter().position(|list| list.id == *id) {
             Some(at) => {
                 self.queue.remove(at);
@@ -106,12 +121,41 @@ impl Player {
         }
     }
 
+    /// The leg is about to move from one bridge to another, which Asterisk puts off until nothing plays: what plays is
+    /// interrupted. [`Player::is_quiet`] says when it is.
+    pub(super) fn suspend(&mut self) -> Vec<Action> {
+        self.suspended = true;
+        match &mut self.current {
+            Some(current) if !current.starting && !current.stop_asked => {
+                current.stop_asked = true;
+                vec![Action::Stop { playback: current.playback.clone() }]
+            }
+            // One that is starting is stopped when it has started.
+            _ => Vec::new(),
+        }
+    }
+
+    /// It has moved: what was interrupted goes on where it was.
+    pub(super) fn resume(&mut self) -> Vec<Action> {
+        self.suspended = false;
+        if let Some(list) = self.interrupted.take() {
+            self.queue.push_front(list);
+        }
+        if self.current.is_some() { Vec::new() } else { self.next_list() }
+    }
+
+    /// Whether it is suspended and nothing plays.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.suspended && self.current.is_none()
+    }
+
     /// The PBX answered [`Action::Start`].
     pub(super) fn started(&mut self, playback: &str, outcome: Result<(), CallError>) -> Vec<Action> {
         let Some(current) = self.current.as_mut().filter(|c| c.playback == playback && c.starting) else {
             return Vec::new();
         };
         current.starting = false;
+        current.since = Instant::now();
         match outcome {
             Ok(()) => {
                 if let Some(reply) = current.list.reply.take() {
@@ -121,7 +165,8 @@ impl Player {
                     return self.over_now(outcome);
                 }
                 let mut actions = vec![Action::Watch { playback: playback.to_owned() }];
-                if current.stopping {
+                if current.stopping || (self.suspended && !current.stop_asked) {
+                    current.stop_asked = true;
                     actions.push(Action::Stop { playback: playback.to_owned() });
                 }
                 actions
@@ -174,12 +219,17 @@ impl Player {
     pub(super) fn hung_up(&mut self) {
         let current = self.current.take();
         let lists = current.into_iter().flat_map(|c| c.stop_replies.into_iter().chain(c.list.reply));
+        let lists = lists.chain(self.interrupted.take().and_then(|list| list.reply));
         for reply in lists.chain(self.queue.drain(..).filter_map(|list| list.reply)) {
             answer(reply, Err(CallError::HungUp));
         }
     }
 
     fn over_now(&mut self, outcome: Result<(), String>) -> Vec<Action> {
+        if self.suspended && self.current.as_ref().is_some_and(|current| !current.stopping) {
+            self.interrupt();
+            return Vec::new();
+        }
         let Some(current) = self.current.as_mut() else { return Vec::new() };
         let goes_on = outcome.is_ok() && !current.stopping;
         if goes_on && let Some(medium) = current.list.media.pop_front() {
@@ -202,6 +252,13 @@ impl Player {
         actions
     }
 
+    fn interrupt(&mut self) {
+        let Some(mut current) = self.current.take() else { return };
+        current.list.heard = current.from.saturating_add(current.since.elapsed());
+        current.list.media.push_front(current.medium);
+        self.interrupted = Some(current.list);
+    }
+
     fn drop_current(&mut self) {
         for reply in self.current.take().into_iter().flat_map(|c| c.stop_replies) {
             answer(reply, Ok(()));
@@ -209,6 +266,9 @@ impl Player {
     }
 
     fn next_list(&mut self) -> Vec<Action> {
+        if self.suspended {
+            return Vec::new();
+        }
         let Some(mut list) = self.queue.pop_front() else { return Vec::new() };
         let Some(medium) = list.media.pop_front() else {
             // An empty list is refused before it comes here; were it not, it would be over at once.
@@ -219,6 +279,8 @@ impl Player {
             list,
             medium: String::new(),
             playback: String::new(),
+            from: Duration::ZERO,
+            since: Instant::now(),
             starting: true,
             over: None,
             stopping: false,
@@ -237,13 +299,16 @@ impl Current {
         self.medium = medium;
         self.starting = true;
         self.over = None;
-        Action::Start { playback: self.playback.clone(), medium: self.medium.clone() }
+        self.stop_asked = false;
+        self.from = std::mem::take(&mut self.list.heard);
+        self.since = Instant::now();
+        Action::Start { playback: self.playback.clone(), medium: self.medium.clone(), from: self.from }
     }
 }
 
 /// `digits:12` as the sounds that Asterisk says for it: it refuses to stop a `digits:` in the middle (500), a sound it
 /// stops at once.
-fn one_by_one(medium: String) -> Vec<String> {
+pub(super) fn one_by_one(medium: String) -> Vec<String> {
     let digits = medium.strip_prefix("digits:").unwrap_or_default();
     let sounds: Vec<String> = digits
         .chars()
@@ -290,6 +355,42 @@ mod tests {
 
     fn finished(id: &str, outcome: Result<(), String>) -> Action {
         Action::Finished { id: id.into(), outcome }
+    }
+
+    #[test]
+    fn what_is_interrupted_goes_on_where_it_was_and_finishes_once() {
+        let mut player = Player::default();
+        let (reply, _answer) = oneshot::channel();
+        let actions = player.play("p".into(), vec!["sound:a".into(), "sound:b".into()], reply);
+        let [Action::Start { playback, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert!(player.started(playback, Ok(())).iter().all(|action| matches!(action, Action::Watch { .. })));
+        assert_eq!(player.suspend(), [Action::Stop { playback: playback.clone() }]);
+        assert!(!player.is_quiet());
+        assert_eq!(player.over(playback, Ok(())), []);
+        assert!(player.is_quiet());
+        // What is asked for meanwhile waits for its turn.
+        let (reply, _answer) = oneshot::channel();
+        assert_eq!(player.play("q".into(), vec!["sound:c".into()], reply), []);
+        let actions = player.resume();
+        assert!(matches!(&actions[..], [Action::Start { medium, .. }] if medium == "sound:a"), "{actions:?}");
+        let (reply, _answer) = oneshot::channel();
+        let actions = player.stop(&"p".into(), reply);
+        assert_eq!(actions, [], "it is stopped when it has started");
+    }
+
+    #[test]
+    fn what_is_interrupted_can_be_stopped() {
+        let mut player = Player::default();
+        let (reply, _answer) = oneshot::channel();
+        let actions = player.play("p".into(), vec!["sound:a".into()], reply);
+        let [Action::Start { playback, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(player.suspend(), []);
+        let stops = player.started(playback, Ok(()));
+        assert!(stops.contains(&Action::Stop { playback: playback.clone() }), "{stops:?}");
+        assert_eq!(player.over(playback, Ok(())), []);
+        let (reply, _answer) = oneshot::channel();
+        assert_eq!(player.stop(&"p".into(), reply), [Action::Finished { id: "p".into(), outcome: Ok(()) }]);
+        assert_eq!(player.resume(), []);
     }
 
     #[test]

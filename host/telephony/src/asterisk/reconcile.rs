@@ -1,6 +1,7 @@
 //! What the PBX has against what the host has, after events may have been lost.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::time::sleep;
 use voxtra_ari::{AriError, Channel, ChannelState, HangupReason};
 
 use super::app::App;
+use super::exchange::PLACED_ARGUMENT;
 use super::leg_task::LegInput;
 use super::names;
 use super::options::UnknownCalls;
@@ -29,7 +31,7 @@ pub(super) enum Scope {
 }
 
 /// Ends here what is gone there; with [`Scope::Everything`] also ends there what nobody here knows.
-pub(super) async fn reconcile(app: &App, scope: Scope) {
+pub(super) async fn reconcile(app: &Arc<App>, scope: Scope) {
     // Before the list is asked for: what comes later cannot be missing in it.
     let legs = app.registry.legs();
     let media = app.registry.media();
@@ -45,6 +47,7 @@ pub(super) async fn reconcile(app: &App, scope: Scope) {
                 "the PBX does not have this call any more: it was restarted, or the call ended while it could not be reached"
                     .to_owned(),
             )),
+            Some(_) if inbox.is_away() => {}
             Some(channel) if channel.dialplan.app_name != STASIS => inbox.post(LegInput::Left),
             Some(channel) if scope == Scope::Everything => {
                 if channel.state == ChannelState::Up {
@@ -64,7 +67,7 @@ pub(super) async fn reconcile(app: &App, scope: Scope) {
     }
 }
 
-async fn end_unknown(app: &App, channels: &[Channel]) {
+async fn end_unknown(app: &Arc<App>, channels: &[Channel]) {
     let bridges = app.client.list_bridges().await.unwrap_or_default();
     let suspicious = channels.iter().any(|c| is_unknown(app, c));
     let unknown_bridges: Vec<&str> = bridges
@@ -79,6 +82,11 @@ async fn end_unknown(app: &App, channels: &[Channel]) {
     sleep(app.core.options.limits.unknown_grace).await;
     let Some(channels) = list(app).await else { return };
     for channel in channels.iter().filter(|c| is_unknown(app, c)) {
+        if app.core.options.unknown_calls == UnknownCalls::Adopt && may_be_adopted(channel) {
+            tracing::warn!(app = app.name, channel = channel.id, name = channel.name, "an unknown call is taken");
+            app.adopt(channel.clone());
+            continue;
+        }
         tracing::warn!(app = app.name, channel = channel.id, name = channel.name, "an unknown channel is hung up");
         app.core.counters.orphans.fetch_add(1, Relaxed);
         report(app, &channel.id, app.client.hangup(&channel.id, HangupReason::Normal).await);
@@ -97,7 +105,12 @@ fn is_unknown(app: &App, channel: &Channel) -> bool {
     }
     let place = &channel.dialplan;
     let ours = place.app_name == STASIS && place.app_data.split(',').next() == Some(app.name.as_str());
-    ours && app.core.options.unknown_calls == UnknownCalls::HangUp && !app.registry.has_leg(&channel.id)
+    ours && app.core.options.unknown_calls != UnknownCalls::Leave && !app.registry.has_leg(&channel.id)
+}
+
+/// Calls that came to us; not those that were placed.
+fn may_be_adopted(channel: &Channel) -> bool {
+    !names::is_media(&channel.id) && channel.dialplan.app_data.split(',').nth(1) != Some(PLACED_ARGUMENT)
 }
 
 async fn list(app: &App) -> Option<Vec<Channel>> {

@@ -3,11 +3,13 @@
 //! A table, not call state: each lock is held for one look-up, never across a wait.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use super::leg::LegShared;
 use super::leg_task::{LegInbox, LegInput};
+use super::snoop::SnoopShared;
 
 /// Where a media channel of ours stands at the PBX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,17 +23,30 @@ pub(super) enum MediaState {
 }
 
 /// The table of one application.
-#[derive(Debug, Default)]
+/// Who is told that a playback is over.
+pub(super) enum Listener {
+    /// The leg that it plays on.
+    Leg(LegInbox),
+    /// Somebody who waits for just that; an empty sentence means that Asterisk gave no reason.
+    Waiting(oneshot::Sender<Result<(), String>>),
+}
+
+/// How a recording by the PBX has ended: how long it is in seconds, or why it failed.
+pub(super) type RecordingOutcome = Result<u64, String>;
+
+#[derive(Default)]
 pub(super) struct Registry {
     tables: Mutex<Tables>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Tables {
-    legs: HashMap<String, LegInbox>,
+    legs: HashMap<String, Arc<LegShared>>,
+    snoops: HashMap<String, Arc<SnoopShared>>,
     media: HashMap<String, watch::Sender<MediaState>>,
     bridges: HashSet<String>,
-    playbacks: HashMap<String, LegInbox>,
+    playbacks: HashMap<String, Listener>,
+    recordings: HashMap<String, oneshot::Sender<RecordingOutcome>>,
 }
 
 impl Registry {
@@ -40,12 +55,18 @@ impl Registry {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add_leg(&self, channel: &str, inbox: LegInbox) {
-        self.tables().legs.insert(channel.to_owned(), inbox);
+    pub(super) fn add_leg(&self, leg: Arc<LegShared>) {
+        self.tables().legs.insert(leg.channel.clone(), leg);
     }
 
     pub(super) fn remove_leg(&self, channel: &str) {
-        self.tables().legs.remove(channel);
+        // Dropped when the table is free again: it may be the last of it.
+        let removed = self.tables().legs.remove(channel);
+        drop(removed);
+    }
+
+    pub(super) fn leg(&self, channel: &str) -> Option<Arc<LegShared>> {
+        self.tables().legs.get(channel).cloned()
     }
 
     pub(super) fn has_leg(&self, channel: &str) -> bool {
@@ -54,13 +75,38 @@ impl Registry {
 
     /// Gives a leg an input; false when there is no such leg.
     pub(super) fn to_leg(&self, channel: &str, input: LegInput) -> bool {
-        let inbox = self.tables().legs.get(channel).cloned();
+        let inbox = self.tables().legs.get(channel).map(|leg| leg.inbox.clone());
         inbox.map(|inbox| inbox.post(input)).is_some()
     }
 
     /// Every leg there is now.
     pub(super) fn legs(&self) -> Vec<(String, LegInbox)> {
-        self.tables().legs.iter().map(|(id, inbox)| (id.clone(), inbox.clone())).collect()
+        self.tables().legs.iter().map(|(id, leg)| (id.clone(), leg.inbox.clone())).collect()
+    }
+
+    pub(super) fn add_snoop(&self, snoop: Arc<SnoopShared>) {
+        self.tables().snoops.insert(snoop.id.to_string(), snoop);
+    }
+
+    pub(super) fn remove_snoop(&self, snoop: &str) {
+        let removed = self.tables().snoops.remove(snoop);
+        drop(removed);
+    }
+
+    pub(super) fn snoop(&self, snoop: &str) -> Option<Arc<SnoopShared>> {
+        self.tables().snoops.get(snoop).cloned()
+    }
+
+    /// From now on somebody waits for this recording's end.
+    pub(super) fn add_recording(&self, name: &str) -> oneshot::Receiver<RecordingOutcome> {
+        let (sender, outcome) = oneshot::channel();
+        self.tables().recordings.insert(name.to_owned(), sender);
+        outcome
+    }
+
+    /// Nobody waits any more, or it is over.
+    pub(super) fn take_recording(&self, name: &str) -> Option<oneshot::Sender<RecordingOutcome>> {
+        self.tables().recordings.remove(name)
     }
 
     pub(super) fn leg_count(&self) -> usize {
@@ -121,12 +167,12 @@ impl Registry {
         self.tables().bridges.contains(bridge)
     }
 
-    pub(super) fn add_playback(&self, playback: &str, inbox: LegInbox) {
-        self.tables().playbacks.insert(playback.to_owned(), inbox);
+    pub(super) fn add_playback(&self, playback: &str, listener: Listener) {
+        self.tables().playbacks.insert(playback.to_owned(), listener);
     }
 
     /// Whose playback it is; known once only.
-    pub(super) fn take_playback(&self, playback: &str) -> Option<LegInbox> {
+    pub(super) fn take_playback(&self, playback: &str) -> Option<Listener> {
         self.tables().playbacks.remove(playback)
     }
 

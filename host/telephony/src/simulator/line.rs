@@ -1,49 +1,76 @@
 //! A call's task: the one place that changes a simulated call. Between verbs of the host it takes a step every 20 ms:
 //! what the caller said goes to the host, what is played goes to the caller, then the caller does what is due.
+//!
+//! A call that the host placed is the same with a callee in the caller's place.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use voxtra_core::media::MediaLink;
-use voxtra_core::telephony::LegEnd;
-use voxtra_core::verbs::Dtmf;
-use voxtra_core::{CallError, CallId, Direction, LegEvent, LegEvents, NewLeg, PlaybackId, Refusal, Switchboard};
+use voxtra_core::telephony::{LegEnd, PlacedLeg};
+use voxtra_core::verbs::{DialplanPlace, Dtmf};
+use voxtra_core::{CallId, Direction, LegEvent, LegEvents, NewLeg, Refusal, Switchboard};
 
+use super::callee::{Callee, Progress};
 use super::caller::{Act, Caller, KEY_HELD, Surroundings};
-use super::ear::{Ear, Heard, MAX_WAITING_PLAYBACKS};
+use super::ear::{Ear, Heard};
+use super::exchange::{Floor, SimulatedExchange};
 use super::leg::{SimulatedLeg, Verb, WAITING_VERBS};
 use super::link::OpenLink;
+use super::mixer::Seat;
+use super::music::Endless;
 use super::options::CallerOptions;
 use super::report::{CallReport, CallerEvent, EndedBy, PlayedPrompt, PromptEnd, TimedEvent};
-use super::sounds::Sounds;
-use super::{FRAME, LINE_FRAME_SAMPLES, LineFrame};
+use super::snoop::LineSnoop;
+use super::tape::Tape;
+use super::{FRAME, LINE_FRAME_SAMPLES, LineFrame, mix_into};
 
 /// Below this a sample counts as silence: about -44 dB of the loudest.
-const SILENCE_PEAK: u16 = 200;
+pub(super) const SILENCE_PEAK: u16 = 200;
 
 /// One call.
 pub(super) struct Line {
-    options: CallerOptions,
-    sounds: Arc<Sounds>,
+    pub(super) options: CallerOptions,
+    pub(super) floor: Arc<Floor>,
+    /// Who is called; none: the call came in.
+    pub(super) called: Option<Called>,
     caller: Caller,
-    ear: Ear,
-    link: Option<OpenLink>,
+    pub(super) ear: Ear,
+    pub(super) link: Option<OpenLink>,
+    pub(super) music: Option<Endless>,
+    pub(super) ring_tone: Option<Endless>,
+    pub(super) seat: Option<Seat>,
+    /// What is played to all in the bridge now.
+    pub(super) bridge_prompts: Vec<String>,
+    pub(super) snoops: Vec<LineSnoop>,
+    pub(super) tape: Option<Tape>,
+    pub(super) variables: BTreeMap<String, String>,
     started: Instant,
     /// The end of the last step; never ahead of the clock.
     now: Duration,
     heard_at: Duration,
-    closed_links_dropped_frames: u64,
-    report: CallReport,
+    pub(super) closed_links_dropped_frames: u64,
+    pub(super) report: CallReport,
+}
+
+/// The other end of a call that the host placed.
+pub(super) struct Called {
+    pub(super) callee: Callee,
+    into_dialplan: Option<DialplanPlace>,
+    rings: bool,
 }
 
 impl Line {
-    pub(super) fn new(id: CallId, options: CallerOptions, sounds: Arc<Sounds>) -> Self {
+    /// A call that comes in.
+    pub(super) fn new(id: CallId, options: CallerOptions, floor: Arc<Floor>) -> Self {
         let report = CallReport {
             call: id,
             caller_id: options.caller_id.clone(),
             called_number: options.called_number.clone(),
+            direction: Direction::Inbound,
+            began: Duration::ZERO,
             answered_at: None,
             duration: Duration::ZERO,
             // Until it ends otherwise.
@@ -55,13 +82,22 @@ impl Line {
             dropped_frames: 0,
             missed: Vec::new(),
             steps_left: 0,
+            variables: BTreeMap::new(),
         };
         Self {
             caller: Caller::new(&options.script),
+            variables: options.variables.clone(),
             options,
-            sounds,
+            floor,
+            called: None,
             ear: Ear::default(),
             link: None,
+            music: None,
+            ring_tone: None,
+            seat: None,
+            bridge_prompts: Vec::new(),
+            snoops: Vec::new(),
+            tape: None,
             started: Instant::now(),
             now: Duration::ZERO,
             heard_at: Duration::ZERO,
@@ -70,10 +106,29 @@ impl Line {
         }
     }
 
+    /// A call that the host places.
+    pub(super) fn placed(leg: &PlacedLeg, callee: Callee, app: &str, floor: Arc<Floor>) -> Self {
+        let options = CallerOptions {
+            caller_id: leg.caller_id.clone(),
+            called_number: leg.endpoint.clone(),
+            app: app.to_owned(),
+            script: callee.whole_script(),
+            ring_limit: leg.ring_timeout,
+            variables: leg.variables.iter().cloned().collect(),
+            ..CallerOptions::default()
+        };
+        let mut line = Self::new(leg.id.clone(), options, floor);
+        line.report.direction = Direction::Outbound;
+        line.called = Some(Called { callee, into_dialplan: leg.into_dialplan.clone(), rings: false });
+        line
+    }
+
     /// Rings at the switchboard and lives through the call.
     pub(super) async fn run(mut self, switchboard: &dyn Switchboard, hung_up: oneshot::Receiver<()>) -> CallReport {
-        self.started = Instant::now();
+        self.start();
         let (line, verbs) = mpsc::channel(WAITING_VERBS);
+        // Ids count up, so this one is new, unless the host has chosen it for a leg of its own: then no bridge finds it.
+        let listed = self.floor.list(&self.report.call, line.clone(), false);
         self.note(Duration::ZERO, CallerEvent::Ringing);
         let leg = NewLeg {
             id: self.report.call.clone(),
@@ -82,21 +137,46 @@ impl Line {
             called_number: self.options.called_number.clone(),
             direction: Direction::Inbound,
             answered: false,
-            leg: Arc::new(SimulatedLeg::new(line)),
+            leg: Arc::new(SimulatedLeg::new(line, self.report.call.clone())),
+            exchange: Arc::new(SimulatedExchange::new(self.options.app.clone(), self.floor.clone())),
         };
         match switchboard.incoming(leg) {
-            Ok(events) => {
-                let ended_by = self.live(&*events, verbs, hung_up).await;
-                let end = match &ended_by {
-                    EndedBy::Transferred(_) => LegEnd::Transferred,
-                    _ => LegEnd::HungUp,
-                };
-                self.finish(ended_by);
-                events.deliver(LegEvent::Ended(end));
-            }
+            Ok(events) => self.run_to_the_end(&*events, verbs, hung_up).await,
             Err(Refusal { reason, cause }) => self.finish(EndedBy::Refused { reason, cause }),
         }
+        drop(listed);
         self.report
+    }
+
+    /// Lives through a call that the host placed.
+    pub(super) async fn run_placed(mut self, events: &dyn LegEvents, verbs: mpsc::Receiver<Verb>) -> CallReport {
+        self.start();
+        // Nobody makes a callee hang up but the script.
+        let (_never, hung_up) = oneshot::channel();
+        self.run_to_the_end(events, verbs, hung_up).await;
+        self.report
+    }
+
+    fn start(&mut self) {
+        self.started = Instant::now();
+        self.report.began = self.floor.clock();
+    }
+
+    async fn run_to_the_end(
+        &mut self,
+        events: &dyn LegEvents,
+        verbs: mpsc::Receiver<Verb>,
+        hung_up: oneshot::Receiver<()>,
+    ) {
+        let ended_by = self.live(events, verbs, hung_up).await;
+        let end = match &ended_by {
+            EndedBy::Transferred(_) => LegEnd::Transferred,
+            EndedBy::NotAnswered(cause) => LegEnd::NotAnswered(*cause),
+            _ => LegEnd::HungUp,
+        };
+        self.end_recording(events);
+        self.finish(ended_by);
+        events.deliver(LegEvent::Ended(end));
     }
 
     async fn live(
@@ -137,39 +217,90 @@ impl Line {
     fn step(&mut self, events: &dyn LegEvents) -> Option<EndedBy> {
         let begins = self.now;
         self.now += FRAME;
-        self.pass_on_speech();
-        self.hear(begins, events);
+        self.move_audio(begins, events);
         self.act(events)
     }
 
-    fn pass_on_speech(&mut self) {
-        let mut said: LineFrame = [0; LINE_FRAME_SAMPLES];
+    fn move_audio(&mut self, begins: Duration, events: &dyn LegEvents) {
+        let silence: LineFrame = [0; LINE_FRAME_SAMPLES];
+        let (mut said, mut by_host, mut whispered) = (silence, silence, silence);
         self.caller.speak(&mut said);
         self.report.said.extend(said);
+        let (spoken, sounds) = (said, self.floor.sounds().clone());
+        self.forget_snoops(LineSnoop::is_held);
+        for snoop in &mut self.snoops {
+            snoop.whisper(&sounds, begins, &mut said, &mut whispered);
+        }
+        if let Some(link) = &mut self.link {
+            link.hear(&mut by_host);
+        }
+        let by_others = self.meet_others(&said, &by_host);
         if self.report.answered_at.is_some()
             && let Some(link) = &mut self.link
         {
-            link.caller_said(&said);
+            let mut to_host = said;
+            mix_into(&mut to_host, 0, by_others);
+            link.caller_said(&to_host);
         }
-    }
 
-    fn hear(&mut self, begins: Duration, events: &dyn LegEvents) {
-        let mut frame: LineFrame = [0; LINE_FRAME_SAMPLES];
-        if let Some(link) = &mut self.link {
-            link.hear(&mut frame);
-        }
+        let mut heard = silence;
         let mut told = Vec::new();
-        self.ear.hear(&self.sounds, &mut frame, begins, |heard| told.push(heard));
-        if frame.iter().any(|s| s.unsigned_abs() >= SILENCE_PEAK) {
+        self.ear.hear(&sounds, &mut heard, begins, |what| told.push(what));
+        match (&mut self.music, &mut self.ring_tone) {
+            (Some(music), _) if self.ear.playing().is_none() => music.add_to(&mut heard),
+            // A prompt goes before the music, which goes before everybody else.
+            (Some(_), _) => {}
+            (None, ring_tone) => {
+                mix_into(&mut heard, 0, by_host);
+                mix_into(&mut heard, 0, by_others);
+                if let Some(ring_tone) = ring_tone {
+                    ring_tone.add_to(&mut heard);
+                }
+            }
+        }
+        for snoop in &mut self.snoops {
+            snoop.spy(&spoken, &heard);
+        }
+        mix_into(&mut heard, 0, whispered);
+        self.record(&said, &mut heard, events);
+        if heard.iter().any(|s| s.unsigned_abs() >= SILENCE_PEAK) {
             self.heard_at = self.now;
         }
-        self.report.heard.extend(frame);
-        for heard in told {
-            self.note_prompt(heard, events);
+        self.report.heard.extend(heard);
+        for what in told {
+            self.note_prompt(what, events);
         }
     }
 
-    fn note_prompt(&mut self, heard: Heard, events: &dyn LegEvents) {
+    /// What the others in the bridge say; they hear the call, and what the host says on its audio.
+    fn meet_others(&mut self, said: &LineFrame, by_host: &LineFrame) -> LineFrame {
+        let Some(seat) = &mut self.seat else { return [0; LINE_FRAME_SAMPLES] };
+        let mut both = *said;
+        mix_into(&mut both, 0, by_host.iter().copied());
+        match seat.exchange(&both) {
+            Some(mixed) => {
+                if let Some(with) = mixed.others {
+                    let bridge = seat.bridge().clone();
+                    self.note(self.now, CallerEvent::Bridged { bridge, with });
+                }
+                mixed.frame
+            }
+            None => {
+                self.leave_bridge();
+                [0; LINE_FRAME_SAMPLES]
+            }
+        }
+    }
+
+    fn record(&mut self, said: &LineFrame, heard: &mut LineFrame, events: &dyn LegEvents) {
+        let Some(tape) = &mut self.tape else { return };
+        tape.beep(heard);
+        if tape.record(said, heard) {
+            self.end_recording(events);
+        }
+    }
+
+    pub(super) fn note_prompt(&mut self, heard: Heard, events: &dyn LegEvents) {
         match heard {
             Heard::Started { media, at } => {
                 let end = PromptEnd::CallEnded;
@@ -184,8 +315,10 @@ impl Line {
         }
     }
 
-    fn end_prompt(&mut self, media: String, at: Duration, end: PromptEnd) {
-        if let Some(prompt) = self.report.prompts.last_mut() {
+    pub(super) fn end_prompt(&mut self, media: String, at: Duration, end: PromptEnd) {
+        // Until it has ended, it is one that the call's end would cut off.
+        let open = |p: &&mut PlayedPrompt| p.media == media && p.end == PromptEnd::CallEnded;
+        if let Some(prompt) = self.report.prompts.iter_mut().rev().find(open) {
             prompt.to = at;
             prompt.end = end.clone();
         }
@@ -193,9 +326,12 @@ impl Line {
     }
 
     fn act(&mut self, events: &dyn LegEvents) -> Option<EndedBy> {
+        if let Some(end) = self.get_through(events) {
+            return Some(end);
+        }
         let around = Surroundings {
             answered: self.report.answered_at.is_some(),
-            prompt: self.ear.playing(),
+            prompt: self.ear.playing().or(self.bridge_prompts.last().map(String::as_str)),
             silent_for: self.now.saturating_sub(self.heard_at),
         };
         let mut acts = Vec::new();
@@ -213,6 +349,7 @@ impl Line {
                     self.report.missed.push(what.clone());
                     self.note(self.now, CallerEvent::Missed(what));
                 }
+                Act::HangUp if self.called.is_some() => return Some(EndedBy::Callee),
                 Act::HangUp => return Some(EndedBy::Caller),
             }
         }
@@ -223,105 +360,34 @@ impl Line {
         gives_up.then_some(EndedBy::NoAnswer)
     }
 
-    /// Does what the host asks for. Where the call goes on after it, the answer is on its way already; else the host
-    /// hears of it when the task is over.
-    fn obey(&mut self, verb: Verb, events: &dyn LegEvents) -> Option<EndedBy> {
-        // A reply that nobody waits for any more is no loss.
-        match verb {
-            Verb::Answer(reply) => {
-                self.answer(events);
-                let _ = reply.send(Ok(()));
-            }
-            Verb::Play(id, media, reply) => {
-                let _ = reply.send(self.play(id, media));
-            }
-            Verb::StopPlayback(id, reply) => {
-                self.stop_playback(&id, events);
-                let _ = reply.send(Ok(()));
-            }
-            Verb::SendDigits(digits, reply) => {
-                let _ = reply.send(self.send_digits(digits));
-            }
-            Verb::OpenMedia(rate_hz, reply) => {
-                // Who no longer waits would never close it.
-                if let Err(Ok(_)) = reply.send(self.open_media(rate_hz)) {
-                    self.close_media();
+    /// What becomes of a call that the host placed until it is answered.
+    fn get_through(&mut self, events: &dyn LegEvents) -> Option<EndedBy> {
+        let called = self.called.as_mut().filter(|_| self.report.answered_at.is_none())?;
+        match called.callee.response.progress(self.now, self.options.ring_limit) {
+            Progress::Nothing => {}
+            Progress::Rings => {
+                if !std::mem::replace(&mut called.rings, true) {
+                    self.note(self.now, CallerEvent::Ringing);
+                    events.deliver(LegEvent::Ringing);
                 }
             }
-            Verb::CloseMedia(reply) => {
-                self.close_media();
-                let _ = reply.send(Ok(()));
+            Progress::Answered => {
+                let place = called.into_dialplan.take();
+                self.report.answered_at = Some(self.now);
+                self.heard_at = self.now;
+                self.note(self.now, CallerEvent::Answered);
+                events.deliver(LegEvent::Answered);
+                return place.map(|place| EndedBy::Transferred(self.place_name(&place)));
             }
-            Verb::Transfer(target, reply) => {
-                let _ = reply.send(Ok(()));
-                return Some(EndedBy::Transferred(target));
-            }
-            Verb::End(cause, reply) => {
-                self.close_media();
-                let _ = reply.send(Ok(()));
-                return Some(EndedBy::Host(cause));
-            }
+            Progress::Over(cause) => return Some(EndedBy::NotAnswered(cause)),
         }
         None
     }
 
-    fn answer(&mut self, events: &dyn LegEvents) {
-        if self.report.answered_at.is_none() {
-            let at = self.clock();
-            self.report.answered_at = Some(at);
-            self.note(at, CallerEvent::Answered);
-            events.deliver(LegEvent::Answered);
-        }
-    }
-
-    fn play(&mut self, id: PlaybackId, media: Vec<String>) -> Result<(), CallError> {
-        if self.ear.play(id, media, self.clock()) {
-            return Ok(());
-        }
-        Err(CallError::LimitExceeded(format!(
-            "{MAX_WAITING_PLAYBACKS} lists of prompts wait to be played already; wait for one to end"
-        )))
-    }
-
-    fn stop_playback(&mut self, id: &PlaybackId, events: &dyn LegEvents) {
-        if let Some(playing) = self.ear.stop(id) {
-            if let Some(media) = playing {
-                self.end_prompt(media, self.clock(), PromptEnd::Stopped);
-            }
-            events.deliver(LegEvent::PlaybackFinished { id: id.clone(), outcome: Ok(()) });
-        }
-    }
-
-    fn send_digits(&mut self, digits: String) -> Result<(), CallError> {
-        if !self.ear.send_keys(&digits) {
-            return Err(CallError::LimitExceeded(
-                "a minute of keys waits to be sent already; wait for them".to_owned(),
-            ));
-        }
-        self.note(self.clock(), CallerEvent::DigitsSent(digits));
-        Ok(())
-    }
-
-    fn open_media(&mut self, rate_hz: u32) -> Result<MediaLink, CallError> {
-        if self.link.is_some() {
-            return Err(CallError::Telephony("the call's audio is open already; close it first".to_owned()));
-        }
-        let open = OpenLink::new(rate_hz).map_err(|e| CallError::InvalidArgument(e.to_string()))?;
-        let link = open.link();
-        self.link = Some(open);
-        self.note(self.clock(), CallerEvent::AudioOpened(rate_hz));
-        Ok(link)
-    }
-
-    fn close_media(&mut self) {
-        if let Some(link) = self.link.take() {
-            self.closed_links_dropped_frames += link.dropped_frames();
-            self.note(self.clock(), CallerEvent::AudioClosed);
-        }
-    }
-
     fn finish(&mut self, ended_by: EndedBy) {
         self.close_media();
+        self.leave_bridge();
+        self.forget_snoops(|_| false);
         let at = self.clock();
         if let Some(media) = self.ear.playing().map(str::to_owned) {
             self.end_prompt(media, at, PromptEnd::CallEnded);
@@ -333,14 +399,15 @@ impl Line {
         self.report.ended_by = ended_by;
         self.report.dropped_frames = self.closed_links_dropped_frames;
         self.report.steps_left = self.caller.steps_left();
+        self.report.variables = std::mem::take(&mut self.variables);
     }
 
     /// The time of something that comes between two steps.
-    fn clock(&self) -> Duration {
+    pub(super) fn clock(&self) -> Duration {
         self.started.elapsed().max(self.now)
     }
 
-    fn note(&mut self, at: Duration, event: CallerEvent) {
+    pub(super) fn note(&mut self, at: Duration, event: CallerEvent) {
         let event = TimedEvent { at, event };
         if let Some(on_event) = &self.options.on_event {
             on_event(&event);

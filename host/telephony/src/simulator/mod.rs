@@ -5,27 +5,42 @@
 //! what the caller heard and said, and becomes a WAV file and a drawing.
 //!
 //! Time is tokio's and nothing else's, so under `tokio::time::pause()` a call of ten minutes takes milliseconds and two
-//! runs give the same report to the sample. One task owns a call and takes a step every 20 ms; there is no lock.
+//! runs give the same report to the sample. One task owns a call and takes a step every 20 ms; calls meet in bridges,
+//! where a lock guards the audio on its way between two of them, and nothing else.
+//!
+//! Legs that the host places ([`Simulator::exchange`]) reach a [`Callee`]; each is a line like a caller's, with a report
+//! of its own ([`Simulator::placed_calls`]). Bridges mix the lines' audio, snoops tap it, and recordings by the PBX are
+//! kept in memory.
 //!
 //! What it does not do: no jitter, no loss, no codec; the line is 8 kHz, and a key makes no sound in the caller's own
 //! audio (as with RFC 4733).
 
+mod bridge;
+mod callee;
 mod caller;
 mod ear;
+mod exchange;
 mod leg;
 mod line;
+mod line_verbs;
 mod link;
+mod mixer;
+mod music;
 mod options;
 mod prompts;
 mod report;
 mod script;
+mod snoop;
 mod sounds;
+mod stored;
+mod tape;
 pub mod timeline;
 mod tones;
 
 #[cfg(test)]
 mod tests;
 
+pub use callee::{Callee, DEFAULT_ANSWER_AFTER, Response};
 pub use options::{CallLost, CallerOptions, EventListener, SimulatedCall, Simulator, SimulatorOptions};
 pub use report::{CallReport, CallerEvent, EndedBy, PlayedPrompt, PromptEnd, TimedEvent};
 pub use script::{Script, ScriptError, Speech, Step};

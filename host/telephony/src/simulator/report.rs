@@ -1,9 +1,11 @@
 //! What is left of a simulated call: what happened when, and both sides' audio.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use voxtra_core::{CallId, HangupCause};
+use voxtra_core::verbs::{Sides, SnoopOptions};
+use voxtra_core::{BridgeId, CallId, Direction, HangupCause};
 
 use super::LINE_RATE_HZ;
 
@@ -14,8 +16,12 @@ pub struct CallReport {
     pub call: CallId,
     /// The number that the caller showed.
     pub caller_id: String,
-    /// The number that was dialled.
+    /// The number that was dialled; of a call that the host placed, the endpoint.
     pub called_number: String,
+    /// Who placed it. Of a call that the host placed, "the caller" in what follows is who was called.
+    pub direction: Direction,
+    /// When the first ring was, since the first call of the simulator.
+    pub began: Duration,
     /// When it was answered.
     pub answered_at: Option<Duration>,
     /// From the first ring to the end.
@@ -36,6 +42,8 @@ pub struct CallReport {
     pub missed: Vec<String>,
     /// How many steps of the script had not begun when the call ended.
     pub steps_left: usize,
+    /// The call's variables at the PBX, as they were at its end.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// Who ended a call.
@@ -49,8 +57,13 @@ pub enum EndedBy {
     TimeLimit,
     /// The host.
     Host(HangupCause),
-    /// The host handed the caller to this target.
+    /// The host handed the caller to this target: an extension or endpoint, a queue as `queue NAME`, or a place in the
+    /// dialplan as `EXTENSION@CONTEXT` (and `,PRIORITY` where it is not 1).
     Transferred(String),
+    /// Who was called hung up; only of a call that the host placed.
+    Callee,
+    /// A call that the host placed was not answered.
+    NotAnswered(HangupCause),
     /// The host did not take the call.
     Refused {
         /// Its sentence.
@@ -69,6 +82,8 @@ impl fmt::Display for EndedBy {
             Self::Host(HangupCause::Normal) => f.write_str("the host hung up"),
             Self::Host(cause) => write!(f, "the host hung up (cause {})", cause.q850()),
             Self::Transferred(target) => write!(f, "transferred to {target}"),
+            Self::Callee => f.write_str("who was called hung up"),
+            Self::NotAnswered(cause) => write!(f, "not answered: {} (cause {})", cause.as_str(), cause.q850()),
             Self::Refused { reason, cause } => write!(f, "refused (cause {}): {reason}", cause.q850()),
         }
     }
@@ -106,6 +121,29 @@ pub enum CallerEvent {
     AudioOpened(u32),
     /// The host closed the audio.
     AudioClosed,
+    /// The caller hears that it rings.
+    RingToneStarted,
+    /// The host put the call on hold: the caller hears music, of this class; empty: the default.
+    Held(String),
+    /// The host took it back.
+    Unheld,
+    /// The call is in a bridge, or who else is in it has changed.
+    Bridged {
+        /// Which.
+        bridge: BridgeId,
+        /// The others' numbers.
+        with: Vec<String>,
+    },
+    /// The call is in no bridge any more.
+    Unbridged(BridgeId),
+    /// The host listens to the call, or speaks into it, by a snoop.
+    Snooped(SnoopOptions),
+    /// The PBX records, under this name.
+    RecordingStarted(String),
+    /// The PBX has recorded so many milliseconds, or failed; a sentence.
+    RecordingEnded(Result<u32, String>),
+    /// The host set a variable.
+    VariableSet(String, String),
     /// The script did not get what it expected; a sentence.
     Missed(String),
     /// The call is over.
@@ -125,9 +163,32 @@ impl fmt::Display for CallerEvent {
             Self::DigitsSent(digits) => write!(f, "the host sends {digits}"),
             Self::AudioOpened(rate_hz) => write!(f, "audio is open at {rate_hz} Hz"),
             Self::AudioClosed => f.write_str("audio is closed"),
+            Self::RingToneStarted => f.write_str("the caller hears that it rings"),
+            Self::Held(class) if class.is_empty() => f.write_str("on hold: the caller hears music"),
+            Self::Held(class) => write!(f, "on hold: the caller hears music ({class})"),
+            Self::Unheld => f.write_str("no longer on hold"),
+            Self::Bridged { bridge, with } if with.is_empty() => write!(f, "alone in {bridge}"),
+            Self::Bridged { bridge, with } => write!(f, "in {bridge} with {}", with.join(", ")),
+            Self::Unbridged(bridge) => write!(f, "out of {bridge}"),
+            Self::Snooped(options) => {
+                write!(f, "a snoop listens ({}) and whispers ({})", word(options.spy), word(options.whisper))
+            }
+            Self::RecordingStarted(name) => write!(f, "the PBX records {name}"),
+            Self::RecordingEnded(Ok(ms)) => write!(f, "the PBX has recorded {ms} ms"),
+            Self::RecordingEnded(Err(why)) => write!(f, "the recording failed: {why}"),
+            Self::VariableSet(name, value) => write!(f, "{name} is set to {value}"),
             Self::Missed(what) => f.write_str(what),
             Self::Ended(by) => by.fmt(f),
         }
+    }
+}
+
+fn word(sides: Sides) -> &'static str {
+    match sides {
+        Sides::None => "none",
+        Sides::In => "in",
+        Sides::Out => "out",
+        Sides::Both => "both",
     }
 }
 
@@ -200,6 +261,7 @@ impl fmt::Debug for CallReport {
             .field("dropped_frames", &self.dropped_frames)
             .field("missed", &self.missed)
             .field("steps_left", &self.steps_left)
+            .field("variables", &self.variables)
             .finish_non_exhaustive()
     }
 }

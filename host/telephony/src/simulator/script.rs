@@ -225,7 +225,7 @@ fn parse_limit(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Ok(DEFAULT_EXPECT_LIMIT) } else { parse_time(text) }
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{}` is no time; write one such as `500ms`, `2s` or `1.5s`", shorten(text));
     let text = text.trim();
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
@@ -260,7 +260,7 @@ fn split_word(text: &str) -> (&str, &str) {
 }
 
 /// Enough of a text to find it again in its script.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     const MAX_CHARS: usize = 60;
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::LINE_RATE_HZ;
 use super::prompts::SHIPPED;
+use super::stored::Stored;
 use super::tones::tone;
 
 /// The most files that the prompt directories may hold together, and how many bytes: 70 minutes at 8 kHz. More is
@@ -25,6 +26,8 @@ const MAX_SPELLED: usize = 64;
 #[derive(Debug)]
 pub(super) struct Sounds {
     by_name: HashMap<String, Result<Arc<[i16]>, String>>,
+    /// What the PBX has recorded.
+    stored: Arc<Stored>,
 }
 
 /// Prompt directories that cannot be used.
@@ -69,7 +72,7 @@ impl Sounds {
     /// The shipped prompts alone.
     pub(super) fn shipped() -> Self {
         let entry = |(name, _, wav): &(&str, &str, &[u8])| ((*name).to_owned(), read_wav(wav).map(Arc::from));
-        Self { by_name: SHIPPED.iter().map(entry).collect() }
+        Self { by_name: SHIPPED.iter().map(entry).collect(), stored: Arc::default() }
     }
 
     /// The shipped prompts and every WAV file below these directories (blocking). A file goes before a shipped prompt
@@ -114,6 +117,7 @@ impl Sounds {
             "sound" => vec![self.prompt(name)?],
             "digits" | "characters" => self.spelled(media, name)?,
             "number" => self.number(name)?,
+            "recording" => vec![self.recording(name)?],
             "tone" => {
                 let tone = tone(name)?;
                 return Ok(Sound { once: vec![tone.once], again: tone.again });
@@ -121,7 +125,7 @@ impl Sounds {
             _ => {
                 return Err(format!(
                     "the simulator cannot play `{media}`; use `sound:NAME`, `digits:123`, `number:42`, \
-                     `characters:12#` or `tone:NAME`"
+                     `characters:12#`, `tone:NAME` or `recording:NAME`"
                 ));
             }
         };
@@ -132,6 +136,17 @@ impl Sounds {
     pub(super) fn samples(&self, media: &str) -> Result<Vec<i16>, String> {
         let sound = self.resolve(media)?;
         Ok(sound.once.iter().chain(&sound.again).flat_map(|part| part.iter().copied()).collect())
+    }
+
+    /// What the PBX has recorded.
+    pub(super) fn stored(&self) -> &Arc<Stored> {
+        &self.stored
+    }
+
+    fn recording(&self, name: &str) -> Result<Arc<[i16]>, String> {
+        let missing =
+            || format!("there is no recording `recording:{}`; play one that was made and not deleted", shorten(name));
+        self.stored.get(name).ok_or_else(missing)
     }
 
     fn prompt(&self, name: &str) -> Result<Arc<[i16]>, String> {
@@ -307,7 +322,8 @@ mod tests {
             ("sound:nothing", "no prompt `sound:nothing`; put nothing.wav into a prompt directory"),
             ("sound:../../etc/passwd", "no prompt"),
             ("sound:silence/11", "no prompt"),
-            ("recording:x", "cannot play `recording:x`; use `sound:NAME`"),
+            ("recording:x", "there is no recording `recording:x`"),
+            ("channel:x", "cannot play `channel:x`; use `sound:NAME`"),
             ("hello-world", "cannot play `hello-world`"),
             ("number:12e9", "is no whole number"),
             ("number:1000000", "use `digits:`"),
@@ -345,8 +361,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_media_makes_it_panic(media in "(sound|digits|number|tone|characters)?:?\\PC{0,30}") {
-            let _ = Sounds { by_name: HashMap::new() }.resolve(&media);
+        fn no_media_makes_it_panic(media in "(sound|digits|number|tone|characters|recording)?:?\\PC{0,30}") {
+            let _ = Sounds { by_name: HashMap::new(), stored: Arc::default() }.resolve(&media);
         }
     }
 }

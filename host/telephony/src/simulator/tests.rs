@@ -18,6 +18,12 @@ use voxtra_core::{
 
 use super::*;
 
+mod bridges;
+mod placed;
+mod recordings;
+mod snoops;
+mod verbs;
+
 /// What a host does with a call.
 type Host = Box<dyn Fn(HostCall) -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -95,6 +101,68 @@ impl HostCall {
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+/// What is left of a call and of those that the host placed.
+struct Outcome {
+    report: CallReport,
+    placed: Vec<CallReport>,
+    log: EventLog,
+    stored: Vec<String>,
+}
+
+/// One call on a virtual clock, at a simulator of these options.
+fn call_at<F>(
+    simulator: SimulatorOptions,
+    options: CallerOptions,
+    host: impl Fn(HostCall) -> F + Send + Sync + 'static,
+) -> Outcome
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let log = EventLog::default();
+    // A host that panics lets go of the call without a word; the test is to hear of it.
+    let (done, mut hosts) = mpsc::unbounded_channel();
+    let host: Host = Box::new(move |call| {
+        let (done, work) = (done.clone(), host(call));
+        Box::pin(async move {
+            let _ = done.send(tokio::spawn(work).await.is_ok());
+        })
+    });
+    let switchboard = FakeSwitchboard { host, log: log.clone(), refuses: false };
+    on_virtual_time(async move {
+        let simulator = Simulator::new(simulator, Arc::new(switchboard)).unwrap();
+        let report = simulator.place_call(options).await.unwrap();
+        assert_eq!(hosts.recv().await, Some(true), "the host of the test has failed");
+        let placed = simulator.placed_calls().await;
+        Outcome { report, placed, log, stored: simulator.stored_recordings() }
+    })
+}
+
+/// How strong a tone is in some samples, of its full amplitude (Goertzel).
+fn level_of(hz: f64, samples: &[i16]) -> f64 {
+    let step = std::f64::consts::TAU * hz / f64::from(LINE_RATE_HZ);
+    let (mut re, mut im) = (0.0, 0.0);
+    for (n, sample) in samples.iter().enumerate() {
+        re += f64::from(*sample) * (step * n as f64).cos();
+        im += f64::from(*sample) * (step * n as f64).sin();
+    }
+    2.0 * (re * re + im * im).sqrt() / samples.len().max(1) as f64
+}
+
+/// Whether a tone of [`hum`] is in so many milliseconds of what was heard.
+fn hears(hz: u32, samples: &[i16], from_ms: usize, to_ms: usize) -> bool {
+    level_of(f64::from(hz), &samples[from_ms * 8..to_ms * 8]) > 1_000.0
+}
+
+/// A tone of so many seconds, as something to say.
+fn hum(hz: u32, seconds: u32) -> Vec<i16> {
+    voxtra_audio::tone::Tone::sine(f64::from(hz), 4_000.0, LINE_RATE_HZ).take_ms(seconds * 1_000, LINE_RATE_HZ)
+}
+
+/// Says a tone of so many seconds from the answer on, and then stays.
+fn hummer(hz: u32, seconds: u32) -> Script {
+    Script::new().wait_for_answer().say(format!("{hz} Hz"), hum(hz, seconds))
 }
 
 /// One call on a virtual clock: its report, and the events that the host got.

@@ -36,6 +36,8 @@ struct State {
     channels: BTreeMap<String, Value>,
     bridges: BTreeMap<String, BTreeSet<String>>,
     playbacks: HashMap<String, String>,
+    /// Bodies of requests that tests look at, in order.
+    bodies: Vec<Value>,
     /// `METHOD /path?query`, in order.
     seen: Vec<String>,
     /// What a request whose line contains the text is answered with.
@@ -110,6 +112,31 @@ impl Pbx {
     /// What has been asked.
     pub(super) fn seen(&self) -> Vec<String> {
         self.state().seen.clone()
+    }
+
+    pub(super) fn bodies(&self) -> Vec<Value> {
+        self.state().bodies.clone()
+    }
+
+    /// Who is in a bridge.
+    pub(super) fn members(&self, bridge: &str) -> Vec<String> {
+        self.state().bridges.get(bridge).map(|members| members.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// A channel that was placed, and is in no application yet.
+    fn add_placed(&self, id: &str) {
+        let mut placed = channel(id, "Down");
+        placed["dialplan"]["app_name"] = "AppDial2".into();
+        self.state().channels.insert(id.to_owned(), placed);
+    }
+
+    /// A placed channel is gone without an answer.
+    pub(super) fn not_answered(&self, id: &str, cause: i64) {
+        self.state().channels.remove(id);
+        let mut destroyed = event_of("ChannelDestroyed", id, "Down");
+        destroyed["cause"] = cause.into();
+        self.tell(&event_of("ChannelHangupRequest", id, "Down"));
+        self.tell(&destroyed);
     }
 
     pub(super) fn seen_count(&self, text: &str) -> usize {
@@ -282,6 +309,24 @@ async fn answer(pbx: &Arc<Pbx>, line: &str, body: &Value) -> (u16, Value) {
         ("GET", ["asterisk", "modules", name]) => (200, json!({"name": name, "status": "Running"})),
         ("GET", ["channels"]) => (200, pbx.state().channels.values().cloned().collect()),
         ("GET", ["bridges"]) => (200, pbx.state().bridges.keys().map(|id| json!({"id": id})).collect()),
+        ("POST", ["applications", _, "subscription"]) => (200, json!({"name": APP})),
+        ("POST", ["recordings", "live", name, "stop"]) => {
+            let recording = json!({"name": name, "format": "wav", "state": "done", "duration": 3});
+            pbx.tell(&json!({"type": "RecordingFinished", "application": APP, "recording": recording}));
+            (204, Value::Null)
+        }
+        (_, ["recordings", "live", _, "pause"]) => (204, Value::Null),
+        ("POST", ["bridges", id, "removeChannel"]) => {
+            let channels: BTreeSet<String> = serde_json::from_value(body["channel"].clone()).unwrap();
+            if let Some(members) = pbx.state().bridges.get_mut(*id) {
+                members.retain(|member| !channels.contains(member));
+            }
+            (204, Value::Null)
+        }
+        ("POST", ["bridges", _, "play", playback]) => {
+            pbx.tell(&finished(playback, "done"));
+            (201, json!({"id": playback}))
+        }
         ("POST", ["channels", "externalMedia"]) => external_media(pbx, body).await,
         ("POST", ["bridges", id]) => {
             pbx.add_bridge(id);
@@ -291,6 +336,10 @@ async fn answer(pbx: &Arc<Pbx>, line: &str, body: &Value) -> (u16, Value) {
             let channels: BTreeSet<String> = serde_json::from_value(body["channel"].clone()).unwrap();
             if !channels.iter().all(|id| pbx.state().channels.contains_key(id)) {
                 return (400, json!({"message": "Channel not found"}));
+            }
+            // A channel is in one bridge at a time.
+            for members in pbx.state().bridges.values_mut() {
+                members.retain(|member| !channels.contains(member));
             }
             pbx.state().bridges.entry((*id).to_owned()).or_default().extend(channels);
             (204, Value::Null)
@@ -306,6 +355,14 @@ async fn answer(pbx: &Arc<Pbx>, line: &str, body: &Value) -> (u16, Value) {
                 pbx.tell(&finished(id, "done"));
             }
             found(playing.is_some())
+        }
+        ("POST", ["channels", id]) => {
+            if pbx.state().channels.contains_key(*id) {
+                return (409, json!({"message": "Channel with given unique ID already exists"}));
+            }
+            pbx.state().bodies.push(body.clone());
+            pbx.add_placed(id);
+            (200, pbx.state().channels[*id].clone())
         }
         (_, ["channels", id, ..]) if !pbx.state().channels.contains_key(*id) => found(false),
         ("GET", ["channels", id]) => (200, pbx.state().channels[*id].clone()),
@@ -340,9 +397,24 @@ async fn answer(pbx: &Arc<Pbx>, line: &str, body: &Value) -> (u16, Value) {
             pbx.tell(&event_of("StasisEnd", id, "Up"));
             (204, Value::Null)
         }
+        ("POST", ["channels", _, "snoop", snoop]) => {
+            pbx.add_channel(snoop, "Up");
+            pbx.tell(&event_of("StasisStart", snoop, "Up"));
+            (200, channel(snoop, "Up"))
+        }
+        ("POST", ["channels", _, "record"]) => {
+            pbx.state().bodies.push(body.clone());
+            (201, json!({"name": body["name"], "format": "wav", "state": "queued"}))
+        }
+        ("POST", ["channels", _, "variable"]) => {
+            pbx.state().bodies.push(body.clone());
+            (204, Value::Null)
+        }
+        (_, ["channels", _, "ring" | "moh"]) => (204, Value::Null),
         ("POST", ["channels", _, "redirect"]) => (204, Value::Null),
         ("GET", ["channels", _, "variable"]) => match query.contains("DIALPLAN_EXISTS") {
             true => (200, json!({"value": if query.contains("nowhere") { "0" } else { "1" }})),
+            false if query.contains("AMDSTATUS") => (200, json!({"value": "HUMAN"})),
             false => (404, json!({"message": "Provided variable was not found"})),
         },
         _ => (404, json!({"message": format!("the fake does not know {line}")})),

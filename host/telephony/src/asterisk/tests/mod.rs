@@ -7,6 +7,7 @@ mod ends;
 mod fake;
 mod losses;
 mod media;
+mod verbs;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,10 +1,12 @@
 //! A drawing of a simulated call: one SVG file that needs nothing else, readable on light and dark ground.
 //!
 //! From the top: where the call stands; what the caller says (as a waveform) and presses; what the caller hears, with
-//! the prompts as bars; and events of the host's own, if there are any. Times are those of the report.
+//! the prompts as bars; with whom it is in a bridge; the calls that the host placed; and events of the host's own, each
+//! if there are any. Times are those of the report.
 
 mod labels;
 mod lanes;
+mod states;
 mod svg;
 
 #[cfg(test)]
@@ -30,12 +32,15 @@ const RIGHT_PX: f64 = 20.0;
 const EVENT_ROWS: usize = 14;
 const LABEL_ROWS: usize = 4;
 
+/// The most lanes of calls that the host placed.
+const MAX_PLACED_LANES: usize = 20;
+
 /// Text in bars is white on both grounds, so the bars' colours are the same on both.
 const STYLE: &str = "
 text{font:11px system-ui,'DejaVu Sans',Helvetica,Arial,sans-serif;fill:#24292f}
 text.title{font-size:15px;font-weight:600}text.name{font-weight:600;fill:#57606a}text.soft{fill:#57606a}text.in{fill:#fff}
 .ground{fill:#fff}.lane{fill:#f3f4f6}.grid{stroke:#d8dce1}.zero{stroke:#b4bac2}.lead{stroke:#a9b0b8}
-.ringing{fill:#9a6700}.up{fill:#2f7d4f}.speech{fill:#1f5fbf}.key{fill:#0b3d91}.prompt{fill:#7145c4}.cut{fill:#99407f}
+.ringing{fill:#9a6700}.up{fill:#2f7d4f}.held{fill:#a1480f}.bridged{fill:#0f6f78}.speech{fill:#1f5fbf}.key{fill:#0b3d91}.prompt{fill:#7145c4}.cut{fill:#99407f}
 .said{stroke:#1f6feb;stroke-width:1.4}.heard{stroke:#8250df;stroke-width:1.4}.mark{fill:#57606a}.bad{fill:#cf222e}
 .label{paint-order:stroke;stroke:#f3f4f6;stroke-width:3px;stroke-linejoin:round}text.worse{fill:#cf222e}
 @media (prefers-color-scheme:dark){
@@ -50,12 +55,13 @@ pub struct Timeline<'a> {
     report: &'a CallReport,
     title: Option<String>,
     events: Vec<(Duration, String)>,
+    placed: &'a [CallReport],
 }
 
 impl<'a> Timeline<'a> {
     /// A drawing of this call.
     pub fn new(report: &'a CallReport) -> Self {
-        Self { report, title: None, events: Vec::new() }
+        Self { report, title: None, events: Vec::new(), placed: &[] }
     }
 
     /// What stands above it; by default the numbers.
@@ -76,6 +82,12 @@ impl<'a> Timeline<'a> {
         self
     }
 
+    /// Adds calls that the host placed, a lane each; of more than 20, the first.
+    pub fn placed_calls(mut self, reports: &'a [CallReport]) -> Self {
+        self.placed = reports.get(..MAX_PLACED_LANES).unwrap_or(reports);
+        self
+    }
+
     /// The SVG file's text.
     pub fn to_svg(&self) -> String {
         let scale = Scale::new(self.length());
@@ -92,6 +104,8 @@ impl<'a> Timeline<'a> {
         y = self.draw_state(&mut page, scale, y, lane_width) + LANE_GAP_PX;
         y = self.draw_said(&mut page, scale, y, lane_width, (&speech, &keys)) + LANE_GAP_PX;
         y = self.draw_heard(&mut page, scale, y, lane_width, &prompts);
+        y = self.draw_bridges(&mut page, scale, y, lane_width);
+        y = self.draw_placed(&mut page, scale, y, lane_width);
         if !marks.is_empty() {
             let top = y + LANE_GAP_PX;
             y = page.marks(&marks, EVENT_ROWS, top + 4.0);
@@ -117,10 +131,11 @@ impl<'a> Timeline<'a> {
         Svg::file(&[head, page.back, page.lines, page.front], width, height, &title, STYLE)
     }
 
-    /// What the axis spans: the call, and within reason events after it (a hook that runs when it is over, say).
+    /// What the axis spans: the call, and within reason events and calls after it (a hook that runs when it is over, say).
     fn length(&self) -> Duration {
         let call = self.report.duration.max(Duration::from_millis(100));
-        let last = self.events.iter().map(|(at, _)| *at).max().unwrap_or_default();
+        let placed = self.placed.iter().map(|placed| self.offset(placed).saturating_add(placed.duration));
+        let last = self.events.iter().map(|(at, _)| *at).chain(placed).max().unwrap_or_default();
         call.max(last.min(call.saturating_add(Duration::from_secs(10))))
     }
 
@@ -144,18 +159,6 @@ impl<'a> Timeline<'a> {
             is_bad,
         };
         all.into_iter().map(mark).collect()
-    }
-
-    fn draw_state(&self, page: &mut Page, scale: Scale, y: f64, width: f64) -> f64 {
-        let report = self.report;
-        let answered = report.answered_at.unwrap_or(report.duration);
-        let spans =
-            [("ringing", "ringing", Duration::ZERO, answered), ("up", "in progress", answered, report.duration)];
-        page.lane("call", y, ROW_PX + 8.0, width);
-        for (class, name, from, to) in spans.into_iter().filter(|(_, _, from, to)| from < to) {
-            page.bar(&bar(scale, class, name, (from, to), name), y + 4.0);
-        }
-        y + ROW_PX + 8.0
     }
 
     fn draw_said(&self, page: &mut Page, scale: Scale, y: f64, width: f64, (speech, keys): (&[Bar], &[Bar])) -> f64 {

@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use voxtra_core::CallId;
+use voxtra_core::{BridgeId, CallId, Direction};
 
 use super::*;
 use crate::simulator::report::{EndedBy, PlayedPrompt, TimedEvent};
@@ -18,6 +19,8 @@ fn report(length: Duration) -> CallReport {
         call: CallId::from("sim-1"),
         caller_id: "1000".to_owned(),
         called_number: "100".to_owned(),
+        direction: Direction::Inbound,
+        began: Duration::ZERO,
         answered_at: None,
         duration: length,
         ended_by: EndedBy::Caller,
@@ -28,6 +31,7 @@ fn report(length: Duration) -> CallReport {
         dropped_frames: 0,
         missed: Vec::new(),
         steps_left: 0,
+        variables: BTreeMap::new(),
     }
 }
 
@@ -150,8 +154,13 @@ proptest! {
         let mut report = report(ms(0));
         report.duration = ms(length_ms);
         report.caller_id = title.clone();
+        let with = labels.iter().map(|(_, label)| label.clone()).collect();
+        let bridged = CallerEvent::Bridged { bridge: BridgeId::from("b"), with };
+        report.events.push(TimedEvent { at: ms(length_ms / 2), event: bridged });
+        report.events.push(TimedEvent { at: ms(length_ms / 3), event: CallerEvent::Held(title.clone()) });
+        let placed = [CallReport { called_number: title.clone(), began: ms(length_ms / 4), ..report.clone() }];
         let events = labels.into_iter().map(|(at, label)| (ms(at), label));
-        let svg = Timeline::new(&report).title(title).events(events).to_svg();
+        let svg = Timeline::new(&report).title(title).events(events).placed_calls(&placed).to_svg();
         prop_assert!(check_xml(&svg).is_ok(), "{:?}", check_xml(&svg));
         prop_assert!(!svg.contains("NaN"));
     }

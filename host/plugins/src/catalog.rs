@@ -1,4 +1,4 @@
-//! A plugin directory's handlers, by tenant and name.
+//! A plugin directory's components: handlers by tenant and name, routers and filters of a tenant in their order.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use voxtra_core::{HandlerName, TenantId};
 
-use crate::load::{Handler, LoadError};
+use crate::imports::Kind;
+use crate::load::{Handler, LoadError, kind_of_file};
+use crate::rule::{FilterComponent, RouterComponent};
 use crate::runtime::Runtime;
 
 /// The plugin directory as a whole cannot be used.
@@ -18,15 +20,19 @@ pub struct CatalogError {
     source: std::io::Error,
 }
 
-/// The handlers that can take calls.
+/// The handlers that can take calls, and the rules that go before them.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     handlers: BTreeMap<(TenantId, HandlerName), Handler>,
+    routers: BTreeMap<TenantId, Vec<RouterComponent>>,
+    filters: BTreeMap<TenantId, Vec<FilterComponent>>,
 }
 
 impl Catalog {
-    /// Loads a directory: each `.wasm` file in it is a handler of the tenant `default`, each folder a tenant with
-    /// handlers of its own. Files that are no handlers are reported and left out; one failing never touches another.
+    /// Loads a directory: each `.wasm` file in it is a component of the tenant `default`, each folder a tenant with
+    /// components of its own. `NAME.router.wasm` is a router and `NAME.filter.wasm` a filter, asked in the order of
+    /// their file names; every other one is a handler. Files that are not what their name says are reported and left
+    /// out; one failing never touches another.
     pub fn load_dir(runtime: &Arc<Runtime>, dir: &Path) -> Result<(Self, Vec<LoadError>), CatalogError> {
         let mut catalog = Self::default();
         let mut errors = Vec::new();
@@ -58,6 +64,46 @@ impl Catalog {
         self.handlers.values()
     }
 
+    /// Adds routers that are loaded already, behind those that their tenants have.
+    pub fn with_routers(mut self, routers: impl IntoIterator<Item = RouterComponent>) -> Self {
+        routers.into_iter().for_each(|router| self.insert_router(router));
+        self
+    }
+
+    /// Adds filters that are loaded already, behind those that their tenants have.
+    pub fn with_filters(mut self, filters: impl IntoIterator<Item = FilterComponent>) -> Self {
+        filters.into_iter().for_each(|filter| self.insert_filter(filter));
+        self
+    }
+
+    /// A tenant's routers, in the order in which they are asked.
+    pub fn routers(&self, tenant: &TenantId) -> &[RouterComponent] {
+        self.routers.get(tenant).map_or(&[], Vec::as_slice)
+    }
+
+    /// A tenant's filters, in the order in which an event passes them.
+    pub fn filters(&self, tenant: &TenantId) -> &[FilterComponent] {
+        self.filters.get(tenant).map_or(&[], Vec::as_slice)
+    }
+
+    /// All routers, by tenant, in their order.
+    pub fn all_routers(&self) -> impl Iterator<Item = &RouterComponent> {
+        self.routers.values().flatten()
+    }
+
+    /// All filters, by tenant, in their order.
+    pub fn all_filters(&self) -> impl Iterator<Item = &FilterComponent> {
+        self.filters.values().flatten()
+    }
+
+    fn insert_router(&mut self, router: RouterComponent) {
+        self.routers.entry(router.tenant().clone()).or_default().push(router);
+    }
+
+    fn insert_filter(&mut self, filter: FilterComponent) {
+        self.filters.entry(filter.tenant().clone()).or_default().push(filter);
+    }
+
     fn insert(&mut self, handler: Handler) {
         self.handlers.insert((handler.tenant().clone(), handler.name().clone()), handler);
     }
@@ -76,15 +122,14 @@ impl Catalog {
         }
     }
 
-    /// What does not end in `.wasm` is somebody's notes.
     fn load_one(&mut self, runtime: &Arc<Runtime>, tenant: &TenantId, path: &Path, errors: &mut Vec<LoadError>) {
-        if path.extension().is_none_or(|e| e != "wasm") {
-            return;
-        }
-        match runtime.load_file(tenant, path) {
-            Ok(handler) => self.insert(handler),
-            Err(error) => errors.push(error),
-        }
+        let loaded = match kind_of_file(path) {
+            Some(Kind::Handler) => runtime.load_file(tenant, path).map(|handler| self.insert(handler)),
+            Some(Kind::Router) => runtime.load_router_file(tenant, path).map(|router| self.insert_router(router)),
+            Some(Kind::Filter) => runtime.load_filter_file(tenant, path).map(|filter| self.insert_filter(filter)),
+            None => Ok(()),
+        };
+        errors.extend(loaded.err());
     }
 }
 

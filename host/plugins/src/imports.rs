@@ -1,5 +1,7 @@
 //! What a component may import and must export, checked before anything is linked.
 
+use std::fmt;
+
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, types};
@@ -9,9 +11,6 @@ const CONTRACT: &str = "voxtra:call";
 
 /// The contract's versions that this host serves, by their `major.minor`.
 pub(crate) const CONTRACT_VERSIONS: &[&str] = &["0.1"];
-
-/// The contract's interfaces that can be imported.
-const CONTRACT_INTERFACES: &[&str] = &["types", "call-session", "readiness", "logging"];
 
 /// The WASI 0.2 interfaces that are there: none of them reaches outside the sandbox. Files are there in name only:
 /// every standard library imports them, and no folder is ever opened to a handler. Sockets and HTTP are not there.
@@ -38,15 +37,65 @@ const WASI_INTERFACES: &[&str] = &[
     "wasi:random/insecure-seed",
 ];
 
-/// The export that every handler has.
-const HANDLE: &str = "handle";
-
 /// The interface of the hang-up hook, without its version.
 const HANGUP_HOOK: &str = "voxtra:call/hangup-hook";
 
-/// What a component offers beyond `handle`.
+/// What a component is for, as its exports say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Does what a call does.
+    Handler,
+    /// A dispatch rule: chooses a handler.
+    Router,
+    /// Middleware: sees events before they leave.
+    Filter,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Handler, Self::Router, Self::Filter];
+
+    /// What it exports, which is what makes it one.
+    pub(crate) fn export(self) -> &'static str {
+        match self {
+            Self::Handler => "handle",
+            Self::Router => "route",
+            Self::Filter => "filter",
+        }
+    }
+
+    /// The end of its file's name.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Handler => ".wasm",
+            Self::Router => ".router.wasm",
+            Self::Filter => ".filter.wasm",
+        }
+    }
+
+    /// The contract's interfaces that it can import.
+    fn interfaces(self) -> &'static [&'static str] {
+        match self {
+            Self::Handler => &["types", "call-session", "readiness", "store", "batches", "logging"],
+            Self::Router => &["types", "routing", "store", "logging"],
+            Self::Filter => &["filtering", "logging"],
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handler => "handler",
+            Self::Router => "router",
+            Self::Filter => "filter",
+        })
+    }
+}
+
+/// What a component offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
+    pub(crate) kind: Kind,
     pub(crate) has_hangup_hook: bool,
 }
 
@@ -59,14 +108,33 @@ pub(crate) fn check(engine: &Engine, component: &Component) -> Result<Shape, Str
             check_import(name)?;
         }
     }
-    check_exports(engine, &outside)
+    let shape = check_exports(engine, &outside)?;
+    for (name, item) in outside.imports(engine) {
+        if reaches(engine, &item.ty) {
+            check_import_of(shape.kind, name)?;
+        }
+    }
+    Ok(shape)
 }
 
+/// Whether anything can be called through an import: a toolchain may leave the types of interfaces in that are not used,
+/// and of a resource that nobody hands out there is none.
+fn reaches(engine: &Engine, item: &ComponentItem) -> bool {
+    match item {
+        ComponentItem::Type(_) | ComponentItem::Resource(_) => false,
+        ComponentItem::ComponentInstance(interface) => interface
+            .exports(engine)
+            .any(|(_, export)| !matches!(export.ty, ComponentItem::Type(_) | ComponentItem::Resource(_))),
+        _ => true,
+    }
+}
+
+/// What no component may import.
 fn check_import(name: &str) -> Result<(), String> {
     let (interface, version) = split_version(name);
-    if let Some(contract_interface) = interface.strip_prefix(CONTRACT).and_then(|rest| rest.strip_prefix('/')) {
+    if let Some(contract_interface) = of_contract(interface) {
         check_contract_version(version)?;
-        if CONTRACT_INTERFACES.contains(&contract_interface) {
+        if Kind::ALL.iter().any(|kind| kind.interfaces().contains(&contract_interface)) {
             return Ok(());
         }
         return Err(format!("it imports {name}, which is not part of the contract that this host serves"));
@@ -75,9 +143,24 @@ fn check_import(name: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "it imports {name}, which handlers may not use; leave out what needs it (allowed: {CONTRACT}, and of WASI 0.2 \
-         io, cli, clocks, random)"
+        "it imports {name}, which components may not use; leave out what needs it (allowed: {CONTRACT}, and of WASI \
+         0.2 io, cli, clocks, random)"
     ))
+}
+
+/// What this kind of component may not import.
+fn check_import_of(kind: Kind, name: &str) -> Result<(), String> {
+    match of_contract(split_version(name).0) {
+        Some(interface) if !kind.interfaces().contains(&interface) => Err(format!(
+            "it is a {kind} and imports {name}, which a {kind} may not use; of {CONTRACT} there is {} for it",
+            kind.interfaces().join(", ")
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn of_contract(interface: &str) -> Option<&str> {
+    interface.strip_prefix(CONTRACT)?.strip_prefix('/')
 }
 
 fn check_contract_version(version: Option<&str>) -> Result<(), String> {
@@ -94,12 +177,13 @@ fn check_contract_version(version: Option<&str>) -> Result<(), String> {
 }
 
 fn check_exports(engine: &Engine, outside: &types::Component) -> Result<Shape, String> {
-    let mut has_handle = false;
+    let mut kinds = Vec::new();
     let mut has_hangup_hook = false;
     let mut others = Vec::new();
     for (name, item) in outside.exports(engine) {
-        if name == HANDLE && matches!(item.ty, ComponentItem::ComponentFunc(_)) {
-            has_handle = true;
+        let kind = Kind::ALL.into_iter().find(|kind| kind.export() == name);
+        if let (Some(kind), ComponentItem::ComponentFunc(_)) = (kind, item.ty) {
+            kinds.push(kind);
         } else if split_version(name).0 == HANGUP_HOOK {
             check_contract_version(split_version(name).1)?;
             has_hangup_hook = true;
@@ -107,14 +191,21 @@ fn check_exports(engine: &Engine, outside: &types::Component) -> Result<Shape, S
             others.push(name.to_owned());
         }
     }
-    if has_handle {
-        return Ok(Shape { has_hangup_hook });
+    match kinds.as_slice() {
+        [kind] => Ok(Shape { kind: *kind, has_hangup_hook }),
+        [] => {
+            let instead = if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
+            Err(format!(
+                "it is a component of another world: it exports {instead} and none of `handle`, `route` and `filter`; \
+                 build it for the world {CONTRACT}/handler, router or filter"
+            ))
+        }
+        [one, another, ..] => Err(format!(
+            "it is a {one} and a {another} at once: it exports `{}` and `{}`; make two components of it",
+            one.export(),
+            another.export()
+        )),
     }
-    let instead = if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
-    Err(format!(
-        "it is a component of another world: it exports {instead} and not `{HANDLE}`; build it for the world \
-         {CONTRACT}/handler"
-    ))
 }
 
 fn split_version(name: &str) -> (&str, Option<&str>) {

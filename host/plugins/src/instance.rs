@@ -7,9 +7,10 @@ use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use crate::bindings::v0_1;
 use crate::host::SharedCall;
+use crate::imports::Kind;
 use crate::load::Handler;
 use crate::meter::{CpuMeter, Metered};
-use crate::store::CallStore;
+use crate::store::{InstanceData, Owner};
 use crate::trap::{self, Trap, TrapKind};
 
 /// How a handler's run ended.
@@ -36,7 +37,8 @@ pub enum StartError {
 
 /// One handler for one call, in a sandbox of its own.
 pub struct Instance {
-    store: Store<CallStore>,
+    store: Store<InstanceData>,
+    call: SharedCall,
     bindings: v0_1::Handler,
     handler: Handler,
     instance: wasmtime::component::Instance,
@@ -48,7 +50,8 @@ impl Handler {
     /// Makes an instance. Its start code runs, so await it where guests may run.
     pub async fn instantiate(&self, call: SharedCall) -> Result<Instance, StartError> {
         let runtime = &self.inner.runtime;
-        let mut store = CallStore::new_store(&runtime.engine, call, &runtime.options.limits);
+        let mut store =
+            InstanceData::new_store(&runtime.engine, Owner::Call(Arc::clone(&call)), &runtime.options.limits);
         let meter = Arc::clone(&store.data().meter);
         let started = Metered::new(
             async {
@@ -61,7 +64,7 @@ impl Handler {
         .await;
         match started {
             Ok((instance, bindings)) => {
-                Ok(Instance { store, bindings, handler: self.clone(), instance, meter, alive: true })
+                Ok(Instance { store, call, bindings, handler: self.clone(), instance, meter, alive: true })
             }
             Err(error) => Err(start_error(&error, store.data().memory.refused)),
         }
@@ -72,7 +75,7 @@ fn start_error(error: &wasmtime::Error, memory_was_refused: bool) -> StartError 
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return StartError::Busy;
     }
-    StartError::Failed(trap::classify(error, memory_was_refused).message)
+    StartError::Failed(trap::classify(error, Kind::Handler, memory_was_refused).message)
 }
 
 impl Instance {
@@ -81,7 +84,7 @@ impl Instance {
         if !std::mem::take(&mut self.alive) {
             return gone();
         }
-        let call = v0_1::CallHandle(Arc::clone(&self.store.data().call));
+        let call = v0_1::CallHandle(Arc::clone(&self.call));
         let call = match self.store.data_mut().table.push(call) {
             Ok(call) => call,
             Err(error) => return self.stopped(&error.into()),
@@ -130,12 +133,17 @@ impl Instance {
 
     fn stopped(&self, error: &wasmtime::Error) -> Outcome {
         let data = self.store.data();
-        let trap = trap::classify(error, data.memory.refused);
-        data.call.log(LogLevel::Error, &trap.message, &[("trap".to_owned(), trap.kind.as_str().to_owned())]);
-        for (depth, frame) in trap.backtrace.iter().enumerate() {
-            data.call.log(LogLevel::Error, &format!("  {depth}: {frame}"), &[]);
-        }
+        let trap = trap::classify(error, Kind::Handler, data.memory.refused);
+        log_trap(&data.owner, &trap);
         Outcome::Trapped(trap)
+    }
+}
+
+/// What stopped a component, and where, as lines of its own log.
+pub(crate) fn log_trap(owner: &Owner, trap: &Trap) {
+    owner.log(LogLevel::Error, &trap.message, &[("trap".to_owned(), trap.kind.as_str().to_owned())]);
+    for (depth, frame) in trap.backtrace.iter().enumerate() {
+        owner.log(LogLevel::Error, &format!("  {depth}: {frame}"), &[]);
     }
 }
 

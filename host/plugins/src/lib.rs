@@ -1,8 +1,9 @@
-//! The Wasm runtime: it checks, compiles, keeps and runs handlers, one sandbox a call.
+//! The Wasm runtime: it checks, compiles, keeps and runs components: handlers in one sandbox a call, routers and filters
+//! in one a question.
 //!
-//! A handler is a component that was built for a world of the contract (`wit/`). This crate knows what a handler may
-//! import, what it may use up, and how to say why it stopped; it reaches a call only through [`host::CallHost`] and
-//! knows nothing of telephony.
+//! A component is built for a world of the contract (`wit/`). This crate knows what each kind may import, what it may
+//! use up, and how to say why it stopped; it reaches a call only through [`host::CallHost`], a tenant's store and
+//! batches only through [`host::TenantHost`], and knows nothing of telephony.
 
 mod bindings;
 pub mod catalog;
@@ -11,6 +12,7 @@ pub mod host;
 pub mod instance;
 pub mod load;
 pub mod options;
+pub mod rule;
 pub mod runtime;
 pub mod trap;
 
@@ -22,9 +24,11 @@ mod precompiled;
 mod store;
 
 pub use catalog::{Catalog, CatalogError};
-pub use host::{CallHost, SharedCall};
+pub use host::{BridgeHost, CallHost, SharedCall, SnoopHost, TenantHost};
+pub use imports::Kind;
 pub use instance::{Instance, Outcome, StartError};
 pub use load::{Handler, LoadError};
 pub use options::{Limits, RuntimeOptions};
+pub use rule::{ComponentLog, Decision, FilterComponent, OutgoingEvent, RouterComponent, RuleFailure, Verdict};
 pub use runtime::{Runtime, RuntimeError};
 pub use trap::{Trap, TrapKind};

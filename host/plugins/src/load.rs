@@ -1,4 +1,4 @@
-//! From a file to a handler that can take calls.
+//! From a file to a component that can be used.
 
 use std::fmt;
 use std::fs::File;
@@ -11,10 +11,10 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::v0_1;
 use crate::cache::ContentHash;
-use crate::imports::{self, Shape};
+use crate::imports::{self, Kind, Shape};
 use crate::precompiled;
 use crate::runtime::Runtime;
-use crate::store::CallStore;
+use crate::store::InstanceData;
 
 /// The first four bytes of every WebAssembly file.
 const WASM_MAGIC: [u8; 4] = *b"\0asm";
@@ -26,14 +26,31 @@ const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 /// How much of a hash people see.
 const VERSION_DIGITS: usize = 12;
 
-/// A file that is no handler. One sentence, with the file's name.
+/// A file that cannot be used. One sentence, with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {why}")]
 pub struct LoadError {
-    /// The file, or the handler's name where there is no file.
+    /// The file, or the component's name where there is no file.
     pub file: String,
     /// What is wrong with it and what to do.
     pub why: String,
+}
+
+/// Whose component it is and which.
+#[derive(Clone)]
+pub(crate) struct About {
+    pub(crate) name: HandlerName,
+    pub(crate) tenant: TenantId,
+    /// The first digits of its content's hash.
+    pub(crate) version: String,
+    pub(crate) size_bytes: usize,
+}
+
+/// A component of the kind that was asked for, ready to be instantiated.
+pub(crate) struct Loaded {
+    pub(crate) about: About,
+    pub(crate) pre: InstancePre<InstanceData>,
+    pub(crate) shape: Shape,
 }
 
 /// One version of a handler, compiled and linked. It never changes: another version is another `Handler`.
@@ -44,39 +61,45 @@ pub struct Handler {
 
 pub(crate) struct Inner {
     pub(crate) runtime: Arc<Runtime>,
-    pub(crate) pre: InstancePre<CallStore>,
+    pub(crate) pre: InstancePre<InstanceData>,
     pub(crate) handle: v0_1::HandlerIndices,
     pub(crate) hangup_hook: Option<v0_1::HangupHookIndices>,
-    name: HandlerName,
-    tenant: TenantId,
-    version: String,
-    size_bytes: usize,
+    about: About,
 }
 
 impl Handler {
     /// Its file's name without `.wasm`.
     pub fn name(&self) -> &HandlerName {
-        &self.inner.name
+        &self.inner.about.name
     }
 
     /// Whose it is.
     pub fn tenant(&self) -> &TenantId {
-        &self.inner.tenant
+        &self.inner.about.tenant
     }
 
     /// What it is: the first 12 hexadecimal digits of its content's SHA-256.
     pub fn version(&self) -> &str {
-        &self.inner.version
+        &self.inner.about.version
     }
 
     /// How large its file is.
     pub fn size_bytes(&self) -> usize {
-        self.inner.size_bytes
+        self.inner.about.size_bytes
     }
 
     /// Whether it wants to know when a call is over.
     pub fn has_hangup_hook(&self) -> bool {
         self.inner.hangup_hook.is_some()
+    }
+
+    fn new(runtime: &Arc<Runtime>, loaded: Loaded) -> Result<Self, String> {
+        let Loaded { about, pre, shape } = loaded;
+        let handle = v0_1::HandlerIndices::new(&pre).map_err(misfit)?;
+        let hangup_hook =
+            shape.has_hangup_hook.then(|| v0_1::HangupHookIndices::new(&pre)).transpose().map_err(misfit)?;
+        let inner = Inner { runtime: Arc::clone(runtime), pre, handle, hangup_hook, about };
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 
@@ -87,48 +110,58 @@ impl fmt::Debug for Handler {
 }
 
 impl Runtime {
-    /// Reads, checks and compiles a component's file. Takes as long as compiling takes: never call it where calls run.
+    /// Reads, checks and compiles a handler's file. Takes as long as compiling takes: never call it where calls run.
     pub fn load_file(self: &Arc<Self>, tenant: &TenantId, path: &Path) -> Result<Handler, LoadError> {
-        let fail = |why: String| LoadError { file: path.display().to_string(), why };
-        let name = handler_name(path).map_err(fail)?;
-        let wasm = read_capped(path, self.options.max_component_bytes).map_err(fail)?;
-        self.load(tenant, &name, &wasm).map_err(fail)
+        self.read_component(Kind::Handler, tenant, path, |loaded| Handler::new(self, loaded))
     }
 
-    /// Checks and compiles a component's bytes.
+    /// Checks and compiles a handler's bytes.
     pub fn load_bytes(
         self: &Arc<Self>,
         tenant: &TenantId,
         name: &HandlerName,
         wasm: &[u8],
     ) -> Result<Handler, LoadError> {
-        self.load(tenant, name, wasm).map_err(|why| LoadError { file: name.to_string(), why })
+        self.take_component(Kind::Handler, tenant, name, wasm, |loaded| Handler::new(self, loaded))
     }
 
-    fn load(self: &Arc<Self>, tenant: &TenantId, name: &HandlerName, wasm: &[u8]) -> Result<Handler, String> {
+    pub(crate) fn read_component<T>(
+        &self,
+        kind: Kind,
+        tenant: &TenantId,
+        path: &Path,
+        make: impl FnOnce(Loaded) -> Result<T, String>,
+    ) -> Result<T, LoadError> {
+        let fail = |why: String| LoadError { file: path.display().to_string(), why };
+        let name = component_name(kind, path).map_err(fail)?;
+        let wasm = read_capped(path, self.options.max_component_bytes).map_err(fail)?;
+        self.load(kind, tenant, &name, &wasm).and_then(make).map_err(fail)
+    }
+
+    pub(crate) fn take_component<T>(
+        &self,
+        kind: Kind,
+        tenant: &TenantId,
+        name: &HandlerName,
+        wasm: &[u8],
+        make: impl FnOnce(Loaded) -> Result<T, String>,
+    ) -> Result<T, LoadError> {
+        let fail = |why: String| LoadError { file: name.to_string(), why };
+        self.load(kind, tenant, name, wasm).and_then(make).map_err(fail)
+    }
+
+    fn load(&self, wanted: Kind, tenant: &TenantId, name: &HandlerName, wasm: &[u8]) -> Result<Loaded, String> {
         check_preamble(wasm)?;
         let hash = ContentHash::of(wasm);
         let (component, shape) = self.compile(hash, wasm)?;
-        let misfit = |error: wasmtime::Error| {
-            format!("it does not fit the contract ({}); build it against this host's wit folder", first_line(&error))
-        };
+        if shape.kind != wanted {
+            return Err(wrong_kind(shape.kind, wanted));
+        }
         let pre = self.linker.instantiate_pre(&component).map_err(misfit)?;
-        let handle = v0_1::HandlerIndices::new(&pre).map_err(misfit)?;
-        let hangup_hook =
-            shape.has_hangup_hook.then(|| v0_1::HangupHookIndices::new(&pre)).transpose().map_err(misfit)?;
         let mut version = hash.to_hex();
         version.truncate(VERSION_DIGITS);
-        let inner = Inner {
-            runtime: Arc::clone(self),
-            pre,
-            handle,
-            hangup_hook,
-            name: name.clone(),
-            tenant: tenant.clone(),
-            version,
-            size_bytes: wasm.len(),
-        };
-        Ok(Handler { inner: Arc::new(inner) })
+        let about = About { name: name.clone(), tenant: tenant.clone(), version, size_bytes: wasm.len() };
+        Ok(Loaded { about, pre, shape })
     }
 
     /// From the cache when it is there. What is in the cache was checked when it was put there, and is checked again:
@@ -152,14 +185,34 @@ impl Runtime {
     }
 }
 
-/// The handler's name: the file's, which people and routes write, so it holds nothing odd.
-fn handler_name(path: &Path) -> Result<HandlerName, String> {
-    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+pub(crate) fn misfit(error: wasmtime::Error) -> String {
+    format!("it does not fit the contract ({}); build it against this host's wit folder", first_line(&error))
+}
+
+fn wrong_kind(found: Kind, wanted: Kind) -> String {
+    format!(
+        "it is a {found} where a {wanted} is wanted; the file of a {found} is called NAME{}, rename it",
+        found.suffix()
+    )
+}
+
+/// What the end of a file's name says that it is; `None` when it is somebody's notes.
+pub(crate) fn kind_of_file(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_str()?;
+    // The longer endings first: a handler's is the end of all.
+    [Kind::Router, Kind::Filter, Kind::Handler].into_iter().find(|kind| name.ends_with(kind.suffix()))
+}
+
+/// The component's name: the file's, which people and routes write, so it holds nothing odd.
+fn component_name(kind: Kind, path: &Path) -> Result<HandlerName, String> {
+    let file_name = path.file_name().and_then(|s| s.to_str()).unwrap_or_default();
+    let stem = file_name.strip_suffix(kind.suffix()).or_else(|| path.file_stem()?.to_str()).unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if stem.is_empty() || stem.len() > 64 || stem.starts_with('.') || !stem.chars().all(plain) {
-        return Err(
-            "a handler's file name is 1 to 64 letters, digits, `-`, `_` or `.`, and then .wasm; rename it".into()
-        );
+        return Err(format!(
+            "a {kind}'s file name is 1 to 64 letters, digits, `-`, `_` or `.`, and then {}; rename it",
+            kind.suffix()
+        ));
     }
     Ok(HandlerName::new(stem))
 }
@@ -232,10 +285,21 @@ mod tests {
     #[test]
     fn a_file_name_cannot_smuggle_anything() {
         for good in ["default.wasm", "a/b/ivr-menu.v2.wasm"] {
-            assert!(handler_name(Path::new(good)).is_ok(), "{good}");
+            assert!(component_name(Kind::Handler, Path::new(good)).is_ok(), "{good}");
         }
         for bad in [".wasm", "a b.wasm", "a\n.wasm", "ä.wasm", "..", &format!("{}.wasm", "x".repeat(65))] {
-            assert!(handler_name(Path::new(bad)).is_err(), "{bad}");
+            assert!(component_name(Kind::Handler, Path::new(bad)).is_err(), "{bad}");
         }
+        assert!(component_name(Kind::Router, Path::new(".router.wasm")).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_file_name_says_what_it_is() {
+        assert_eq!(kind_of_file(Path::new("t/vip.router.wasm")), Some(Kind::Router));
+        assert_eq!(kind_of_file(Path::new("t/redact.filter.wasm")), Some(Kind::Filter));
+        assert_eq!(kind_of_file(Path::new("t/router.wasm")), Some(Kind::Handler));
+        assert_eq!(kind_of_file(Path::new("t/notes.txt")), None);
+        let name = component_name(Kind::Router, Path::new("t/10-vip.router.wasm")).unwrap();
+        assert_eq!(name.as_str(), "10-vip");
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// How the runtime is set up. One runtime serves all tenants.
 #[derive(Debug, Clone)]
 pub struct RuntimeOptions {
-    /// Handler instances that can be alive at once: one for each call, and one more for a call whose hang-up hook runs
-    /// in a new instance. Default 2,500.
+    /// Instances that can be alive at once: one for each call, one more for a call whose hang-up hook runs in a new
+    /// instance, and one for each question that a router or a filter is being asked. Default 2,500.
     pub max_instances: u32,
     /// The largest component file that is read. Default 64 MiB.
     pub max_component_bytes: u64,
@@ -15,15 +15,23 @@ pub struct RuntimeOptions {
     pub cache_dir: Option<PathBuf>,
     /// What each instance may use up.
     pub limits: Limits,
+    /// How long a router or a filter may take for one answer, by the clock and in running time. Default 200 ms.
+    pub rule_time: Duration,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { max_instances: 2_500, max_component_bytes: 64 << 20, cache_dir: None, limits: Limits::default() }
+        Self {
+            max_instances: 2_500,
+            max_component_bytes: 64 << 20,
+            cache_dir: None,
+            limits: Limits::default(),
+            rule_time: Duration::from_millis(200),
+        }
     }
 }
 
-/// What one instance, that is one call, may use up.
+/// What one instance, that is one call or one question to a rule, may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Over all of its memories. Default 64 MiB.

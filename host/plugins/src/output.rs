@@ -8,7 +8,7 @@ use tokio::io::AsyncWrite;
 use voxtra_core::verbs::LogLevel;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use crate::host::SharedCall;
+use crate::store::Owner;
 
 /// A longer line is logged in pieces.
 const MAX_LINE_BYTES: usize = 4_096;
@@ -16,18 +16,18 @@ const MAX_LINE_BYTES: usize = 4_096;
 /// Where one of a guest's output streams goes.
 #[derive(Clone)]
 pub(crate) struct GuestOutput {
-    call: SharedCall,
+    owner: Owner,
     level: LogLevel,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl GuestOutput {
-    pub(crate) fn stdout(call: SharedCall) -> Self {
-        Self { call, level: LogLevel::Info, line: Arc::default() }
+    pub(crate) fn stdout(owner: Owner) -> Self {
+        Self { owner, level: LogLevel::Info, line: Arc::default() }
     }
 
-    pub(crate) fn stderr(call: SharedCall) -> Self {
-        Self { call, level: LogLevel::Warn, line: Arc::default() }
+    pub(crate) fn stderr(owner: Owner) -> Self {
+        Self { owner, level: LogLevel::Warn, line: Arc::default() }
     }
 
     fn take(&self, bytes: &[u8]) {
@@ -45,7 +45,7 @@ impl GuestOutput {
 
     fn log(&self, line: &[u8]) {
         if !line.is_empty() {
-            self.call.log(self.level, &String::from_utf8_lossy(line), &[]);
+            self.owner.log(self.level, &String::from_utf8_lossy(line), &[]);
         }
     }
 }

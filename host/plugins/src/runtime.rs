@@ -11,9 +11,10 @@ use crate::bindings::v0_1;
 use crate::cache::Cache;
 use crate::meter::EPOCH_MS;
 use crate::options::RuntimeOptions;
-use crate::store::CallStore;
+use crate::store::InstanceData;
 
-/// Core instances of one component: Rust, C and JavaScript need 3 to 6, Python and Go more.
+/// Core instances of one component: Rust and C need 3 to 6, JavaScript 10, Python 38. The pool only counts them: room for
+/// as many in every call costs nothing.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 200;
 
 /// Tables of one component.
@@ -22,8 +23,7 @@ const TABLES_PER_COMPONENT: u32 = 50;
 /// Memories of one component: its own, and those of adapters.
 const MEMORIES_PER_COMPONENT: u32 = 8;
 
-/// How many core instances, tables and memories the pool holds for each instance that may be alive, on average.
-const CORE_INSTANCES_PER_CALL: u32 = 8;
+/// How many tables and memories the pool holds for each instance that may be alive, on average.
 const TABLES_PER_CALL: u32 = 4;
 const MEMORIES_PER_CALL: u32 = 2;
 
@@ -50,7 +50,7 @@ pub enum RuntimeError {
 /// The engine, its linker and its cache. Shared by everybody who loads or runs handlers.
 pub struct Runtime {
     pub(crate) engine: Engine,
-    pub(crate) linker: Linker<CallStore>,
+    pub(crate) linker: Linker<InstanceData>,
     pub(crate) cache: Option<Cache>,
     pub(crate) options: RuntimeOptions,
     stopped: Arc<AtomicBool>,
@@ -112,7 +112,7 @@ fn pool(options: &RuntimeOptions) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_stacks(instances)
-        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_CALL).max(CORE_INSTANCES_PER_COMPONENT))
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
         .total_tables(instances.saturating_mul(TABLES_PER_CALL).max(TABLES_PER_COMPONENT))
         .total_memories(instances.saturating_mul(MEMORIES_PER_CALL).max(MEMORIES_PER_COMPONENT))
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)

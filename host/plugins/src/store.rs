@@ -1,35 +1,53 @@
-//! What each instance carries: its call, its WASI context without anything in it, and its limits.
+//! What each instance carries: whom it works for, its WASI context without anything in it, and its limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use voxtra_core::verbs::LogLevel;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::clocks::HostMonotonicClock;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::host::SharedCall;
+use crate::host::{SharedCall, TenantHost};
 use crate::meter::{CpuMeter, Verdict};
 use crate::options::Limits;
 use crate::output::GuestOutput;
+use crate::rule::RuleOwner;
 use crate::trap::CpuSpent;
 
+/// Whom an instance works for: where its log lines go, and whose store it sees.
+#[derive(Clone)]
+pub(crate) enum Owner {
+    Call(SharedCall),
+    Rule(RuleOwner),
+}
+
+impl Owner {
+    pub(crate) fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
+        match self {
+            Self::Call(call) => call.log(level, message, fields),
+            Self::Rule(rule) => rule.log(level, message, fields),
+        }
+    }
+}
+
 /// The data of one instance's store.
-pub(crate) struct CallStore {
-    pub(crate) call: SharedCall,
+pub(crate) struct InstanceData {
+    pub(crate) owner: Owner,
     pub(crate) table: ResourceTable,
     pub(crate) meter: Arc<CpuMeter>,
     pub(crate) memory: MemoryLimiter,
     wasi: WasiCtx,
 }
 
-impl CallStore {
-    pub(crate) fn new_store(engine: &Engine, call: SharedCall, limits: &Limits) -> Store<Self> {
+impl InstanceData {
+    pub(crate) fn new_store(engine: &Engine, owner: Owner, limits: &Limits) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let data = Self {
-            wasi: wasi_context(&call),
-            call,
+            wasi: wasi_context(&owner),
+            owner,
             table,
             meter: CpuMeter::new(limits.cpu),
             memory: MemoryLimiter::new(limits),
@@ -47,9 +65,18 @@ impl CallStore {
         });
         store
     }
+
+    /// What the tenant has beside its calls. A filter has no tenant, and no import that would ask for one.
+    pub(crate) fn tenant(&self) -> wasmtime::Result<&dyn TenantHost> {
+        let tenant = match &self.owner {
+            Owner::Call(call) => Some(call.tenant()),
+            Owner::Rule(rule) => rule.tenant.as_ref(),
+        };
+        tenant.map(Arc::as_ref).ok_or_else(|| wasmtime::Error::msg("this component has no store"))
+    }
 }
 
-impl WasiView for CallStore {
+impl WasiView for InstanceData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
@@ -64,10 +91,10 @@ impl HasData for Table {
 
 /// No environment, no arguments, no files, no network; what it prints goes to its log; its clock is the runtime's, so
 /// that a simulated call on virtual time sees virtual time.
-fn wasi_context(call: &SharedCall) -> WasiCtx {
+fn wasi_context(owner: &Owner) -> WasiCtx {
     WasiCtx::builder()
-        .stdout(GuestOutput::stdout(Arc::clone(call)))
-        .stderr(GuestOutput::stderr(Arc::clone(call)))
+        .stdout(GuestOutput::stdout(owner.clone()))
+        .stderr(GuestOutput::stderr(owner.clone()))
         .monotonic_clock(RuntimeClock::new())
         .build()
 }

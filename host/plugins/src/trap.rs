@@ -1,8 +1,10 @@
-//! Why a handler stopped before it returned, in words that its author understands.
+//! Why a component stopped before it returned, in words that its author understands.
 
 use std::fmt;
 
 use wasmtime::WasmBacktrace;
+
+use crate::imports::Kind;
 
 /// What stopped it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,7 @@ impl TrapKind {
     }
 }
 
-/// A handler's abrupt end.
+/// A component's abrupt end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trap {
     /// What stopped it.
@@ -60,61 +62,69 @@ impl fmt::Display for Trap {
 
 /// The budget of running time is spent. Raised by the epoch's callback.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the handler's running time is used up")]
+#[error("the component's running time is used up")]
 pub(crate) struct CpuSpent;
 
 /// More frames than this only repeat themselves.
 const MAX_BACKTRACE_FRAMES: usize = 32;
 
-/// Reads a trap out of what the engine reports.
-pub(crate) fn classify(error: &wasmtime::Error, memory_was_refused: bool) -> Trap {
-    let (kind, message) = kind_and_message(error, memory_was_refused);
+/// Reads a trap of a `what`, such as "handler", out of what the engine reports.
+pub(crate) fn classify(error: &wasmtime::Error, what: Kind, memory_was_refused: bool) -> Trap {
+    let (kind, message) = kind_and_message(error, what, memory_was_refused);
     Trap { kind, message, backtrace: backtrace(error) }
 }
 
-fn kind_and_message(error: &wasmtime::Error, memory_was_refused: bool) -> (TrapKind, String) {
+fn kind_and_message(error: &wasmtime::Error, what: Kind, memory_was_refused: bool) -> (TrapKind, String) {
     if error.downcast_ref::<CpuSpent>().is_some() {
         return (
             TrapKind::CpuLimit,
-            "the handler used up its running time; make it wait for events instead of looping".into(),
+            match what {
+                Kind::Handler => {
+                    "the handler used up its running time; make it wait for events instead of looping".into()
+                }
+                Kind::Router | Kind::Filter => format!("the {what} used up its running time; give it less to do"),
+            },
         );
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-        return (TrapKind::Exit, format!("the handler called exit({}); return from `handle` instead", exit.0));
+        return (
+            TrapKind::Exit,
+            format!("the {what} called exit({}); return from `{}` instead", exit.0, what.export()),
+        );
     }
     let trap = error.downcast_ref::<wasmtime::Trap>();
     if memory_was_refused && trap.is_none_or(|t| *t == wasmtime::Trap::UnreachableCodeReached) {
-        return (TrapKind::MemoryLimit, "the handler asked for more memory than it may have".into());
+        return (TrapKind::MemoryLimit, format!("the {what} asked for more memory than it may have"));
     }
     let Some(trap) = trap else {
-        return classify_text(&format!("{:#}", error.root_cause()));
+        return classify_text(what, &format!("{:#}", error.root_cause()));
     };
     match trap {
         wasmtime::Trap::UnreachableCodeReached => {
-            (TrapKind::Unreachable, "the handler panicked or aborted; its last log lines say where".into())
+            (TrapKind::Unreachable, format!("the {what} panicked or aborted; its last log lines say where"))
         }
         wasmtime::Trap::StackOverflow => {
-            (TrapKind::StackOverflow, "the handler called itself too deep and ran out of stack".into())
+            (TrapKind::StackOverflow, format!("the {what} called itself too deep and ran out of stack"))
         }
         wasmtime::Trap::MemoryOutOfBounds
         | wasmtime::Trap::TableOutOfBounds
         | wasmtime::Trap::ArrayOutOfBounds
         | wasmtime::Trap::StringOutOfBounds
         | wasmtime::Trap::ListOutOfBounds => {
-            (TrapKind::OutOfBounds, format!("the handler reached outside its memory ({trap})"))
+            (TrapKind::OutOfBounds, format!("the {what} reached outside its memory ({trap})"))
         }
-        other => (TrapKind::Other, format!("the handler was stopped: {other}")),
+        other => (TrapKind::Other, format!("the {what} was stopped: {other}")),
     }
 }
 
 /// What the engine reports only as text.
-fn classify_text(text: &str) -> (TrapKind, String) {
-    let kind = if text.contains("fuel") || text.contains("handles") || text.contains("resource table") {
+fn classify_text(what: Kind, text: &str) -> (TrapKind, String) {
+    let kind = if text.contains("fuel") || text.contains("handle limit") || text.contains("resource table") {
         TrapKind::HostCallLimit
     } else {
         TrapKind::Other
     };
-    (kind, format!("the handler was stopped: {text}"))
+    (kind, format!("the {what} was stopped: {text}"))
 }
 
 fn backtrace(error: &wasmtime::Error) -> Vec<String> {

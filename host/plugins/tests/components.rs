@@ -139,6 +139,21 @@ async fn a_full_pool_is_busy_and_has_room_again() {
     assert!(handler.instantiate(Arc::new(FakeCall::new())).await.is_ok());
 }
 
+/// Python's components have 38 core instances each.
+#[tokio::test]
+async fn a_language_with_many_core_instances_fills_the_pool_like_any_other() {
+    const CALLS: u32 = 10;
+
+    let runtime = runtime(RuntimeOptions { max_instances: CALLS, ..RuntimeOptions::default() });
+    let many = "(core module $empty)".to_owned() + &"(core instance (instantiate $empty))".repeat(50);
+    let handler = load(&runtime, &handler_importing(&many, "")).unwrap();
+    let mut alive = Vec::new();
+    for _ in 0..CALLS {
+        alive.push(handler.instantiate(Arc::new(FakeCall::new())).await.unwrap());
+    }
+    assert_eq!(handler.instantiate(Arc::new(FakeCall::new())).await.err(), Some(StartError::Busy));
+}
+
 #[test]
 fn what_is_no_component_is_refused_in_a_sentence() {
     assert!(refused(b"").contains("empty"));

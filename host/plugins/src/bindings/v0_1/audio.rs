@@ -2,6 +2,7 @@
 //! back.
 
 use std::future::poll_fn;
+use std::sync::Weak;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +13,8 @@ use wasmtime::component::Resource;
 
 use super::generated::voxtra::call::call_session::HostAudio;
 use super::generated::voxtra::call::types::Error;
-use crate::host::SharedCall;
-use crate::store::CallStore;
+use crate::host::{SharedCall, SnoopHost};
+use crate::store::InstanceData;
 
 /// The most that one `write` takes.
 const MAX_WRITE_BYTES: usize = 65_536;
@@ -21,13 +22,23 @@ const MAX_WRITE_BYTES: usize = 65_536;
 /// What a guest's `audio` stands for. Dropping it closes the stream.
 #[allow(unreachable_pub)]
 pub struct AudioHandle {
-    call: SharedCall,
+    owner: Owner,
     pub(super) link: MediaLink,
 }
 
+/// Whose audio it is. A stream does not keep its snoop: only the snoop's own handle does.
+enum Owner {
+    Call(SharedCall),
+    Snoop(Weak<dyn SnoopHost>),
+}
+
 impl AudioHandle {
-    pub(super) fn new(call: SharedCall, link: MediaLink) -> Self {
-        Self { call, link }
+    pub(super) fn of_call(call: SharedCall, link: MediaLink) -> Self {
+        Self { owner: Owner::Call(call), link }
+    }
+
+    pub(super) fn of_snoop(snoop: Weak<dyn SnoopHost>, link: MediaLink) -> Self {
+        Self { owner: Owner::Snoop(snoop), link }
     }
 
     async fn read(&self, timeout: Duration) -> Result<Vec<u8>, Error> {
@@ -61,11 +72,18 @@ impl AudioHandle {
 
 impl Drop for AudioHandle {
     fn drop(&mut self) {
-        self.call.close_audio();
+        match &self.owner {
+            Owner::Call(call) => call.close_audio(),
+            Owner::Snoop(snoop) => {
+                if let Some(snoop) = snoop.upgrade() {
+                    snoop.close_audio();
+                }
+            }
+        }
     }
 }
 
-impl HostAudio for CallStore {
+impl HostAudio for InstanceData {
     async fn read(&mut self, this: Resource<AudioHandle>, timeout_ms: u32) -> Result<Result<Vec<u8>, Error>> {
         Ok(self.table.get(&this)?.read(Duration::from_millis(timeout_ms.into())).await)
     }
@@ -86,5 +104,33 @@ impl HostAudio for CallStore {
     fn drop(&mut self, this: Resource<AudioHandle>) -> Result<()> {
         self.table.delete(this)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fake::{FakeSnoop, Journal};
+
+    #[tokio::test]
+    async fn a_stream_does_not_keep_its_snoop() {
+        let journal = Journal::default();
+        let snoop: Arc<dyn SnoopHost> = Arc::new(FakeSnoop::new("snoop-1", journal.clone()));
+        let link = snoop.open_audio(8_000).await.unwrap();
+        let audio = AudioHandle::of_snoop(Arc::downgrade(&snoop), link);
+        drop(snoop);
+        assert_eq!(journal.lines().last().unwrap(), "snoop-1 dropped");
+        assert!(matches!(audio.read(Duration::from_secs(1)).await, Err(Error::HungUp)));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_is_closed_at_its_snoop() {
+        let journal = Journal::default();
+        let snoop: Arc<dyn SnoopHost> = Arc::new(FakeSnoop::new("snoop-1", journal.clone()));
+        let link = snoop.open_audio(8_000).await.unwrap();
+        drop(AudioHandle::of_snoop(Arc::downgrade(&snoop), link));
+        assert_eq!(journal.lines().last().unwrap(), "snoop-1 close-audio");
     }
 }

@@ -3,33 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use voxtra_core::verbs::Gather;
+use voxtra_core::verbs::{AnsweredBy, Gather};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use super::audio::AudioHandle;
+use super::bridge::BridgeHandle;
 use super::convert::listen;
-use super::generated::voxtra::call::call_session::{Digits, GatherOptions, Host, HostCall, PlayOptions, PlayOutcome};
-use super::generated::voxtra::call::types::{self, CallInfo, CallState, Error, Event, HangupCause};
+use super::generated::voxtra::call::call_session::{
+    AudioFormat, DialplanPlace, Digits, GatherOptions, Host, HostCall, MachineDetector, OriginateOptions, PlayOptions,
+    RecordOptions, SnoopOptions,
+};
+use super::generated::voxtra::call::types::{
+    self, CallInfo, CallState, Error, Event, HangupCause, PlayOutcome, RecordingInfo,
+};
+use super::playback::PlaybackHandle;
+use super::snoop::SnoopHandle;
 use crate::host::SharedCall;
-use crate::store::CallStore;
+use crate::store::InstanceData;
 
 /// What a guest's `call` stands for.
 #[allow(unreachable_pub)]
 pub struct CallHandle(pub(crate) SharedCall);
 
-impl CallStore {
+/// What a verb that only succeeds or fails gives the guest.
+type Done = Result<Result<(), Error>>;
+
+impl InstanceData {
     /// The call of a handle: one that is not in the table was forged, and traps.
     pub(super) fn call(&self, handle: &Resource<CallHandle>) -> Result<&SharedCall> {
         Ok(&self.table.get(handle)?.0)
     }
 }
 
-impl types::Host for CallStore {}
+impl types::Host for InstanceData {}
 
-impl Host for CallStore {}
+impl Host for InstanceData {}
 
-impl HostCall for CallStore {
+impl HostCall for InstanceData {
     fn info(&mut self, this: Resource<CallHandle>) -> Result<CallInfo> {
         Ok(self.call(&this)?.info().into())
     }
@@ -46,7 +57,7 @@ impl HostCall for CallStore {
         Ok(self.call(&this)?.metadata_get(&key))
     }
 
-    fn metadata_set(&mut self, this: Resource<CallHandle>, key: String, value: String) -> Result<Result<(), Error>> {
+    fn metadata_set(&mut self, this: Resource<CallHandle>, key: String, value: String) -> Done {
         Ok(self.call(&this)?.metadata_set(key, value).map_err(Error::from))
     }
 
@@ -54,12 +65,57 @@ impl HostCall for CallStore {
         Ok(self.call(&this)?.metadata_list())
     }
 
-    async fn answer(&mut self, this: Resource<CallHandle>) -> Result<Result<(), Error>> {
+    fn metadata_share(&mut self, this: Resource<CallHandle>, keys: Vec<String>) -> Done {
+        Ok(self.call(&this)?.metadata_share(keys).map_err(Error::from))
+    }
+
+    async fn answer(&mut self, this: Resource<CallHandle>) -> Done {
         Ok(self.call(&this)?.answer().await.map_err(Error::from))
     }
 
-    async fn hangup(&mut self, this: Resource<CallHandle>, cause: HangupCause) -> Result<Result<(), Error>> {
+    async fn ring(&mut self, this: Resource<CallHandle>) -> Done {
+        Ok(self.call(&this)?.ring().await.map_err(Error::from))
+    }
+
+    async fn hangup(&mut self, this: Resource<CallHandle>, cause: HangupCause) -> Done {
         Ok(self.call(&this)?.hangup(cause.into()).await.map_err(Error::from))
+    }
+
+    async fn hold(&mut self, this: Resource<CallHandle>, music_class: String) -> Done {
+        Ok(self.call(&this)?.hold(music_class).await.map_err(Error::from))
+    }
+
+    async fn unhold(&mut self, this: Resource<CallHandle>) -> Done {
+        Ok(self.call(&this)?.unhold().await.map_err(Error::from))
+    }
+
+    async fn transfer_to(&mut self, this: Resource<CallHandle>, target: String) -> Done {
+        Ok(self.call(&this)?.transfer(target).await.map_err(Error::from))
+    }
+
+    async fn transfer_to_queue(
+        &mut self,
+        this: Resource<CallHandle>,
+        queue: String,
+        metadata: Vec<(String, String)>,
+    ) -> Done {
+        Ok(self.call(&this)?.transfer_to_queue(queue, metadata).await.map_err(Error::from))
+    }
+
+    async fn continue_in_dialplan(&mut self, this: Resource<CallHandle>, place: DialplanPlace) -> Done {
+        Ok(self.call(&this)?.continue_in_dialplan(place.into()).await.map_err(Error::from))
+    }
+
+    async fn set_variable(&mut self, this: Resource<CallHandle>, name: String, value: String) -> Done {
+        Ok(self.call(&this)?.set_variable(name, value).await.map_err(Error::from))
+    }
+
+    async fn get_variable(
+        &mut self,
+        this: Resource<CallHandle>,
+        name: String,
+    ) -> Result<Result<Option<String>, Error>> {
+        Ok(self.call(&this)?.get_variable(name).await.map_err(Error::from))
     }
 
     async fn play(
@@ -70,6 +126,18 @@ impl HostCall for CallStore {
     ) -> Result<Result<PlayOutcome, Error>> {
         let outcome = self.call(&this)?.play(media, options.interrupt_on).await;
         Ok(outcome.map(PlayOutcome::from).map_err(Error::from))
+    }
+
+    async fn start_playback(
+        &mut self,
+        this: Resource<CallHandle>,
+        media: Vec<String>,
+    ) -> Result<Result<Resource<PlaybackHandle>, Error>> {
+        let call = Arc::clone(self.call(&this)?);
+        match call.start_playback(media).await {
+            Ok(id) => Ok(Ok(self.table.push(PlaybackHandle { call, id })?)),
+            Err(error) => Ok(Err(error.into())),
+        }
     }
 
     async fn gather(&mut self, this: Resource<CallHandle>, options: GatherOptions) -> Result<Result<Digits, Error>> {
@@ -85,18 +153,77 @@ impl HostCall for CallStore {
         self.take_digits(&this, listen(max_digits, timeout_ms)).await
     }
 
-    async fn send_dtmf(&mut self, this: Resource<CallHandle>, digits: String) -> Result<Result<(), Error>> {
+    async fn send_dtmf(&mut self, this: Resource<CallHandle>, digits: String) -> Done {
         Ok(self.call(&this)?.send_dtmf(digits).await.map_err(Error::from))
+    }
+
+    async fn record_start(
+        &mut self,
+        this: Resource<CallHandle>,
+        options: RecordOptions,
+    ) -> Result<Result<String, Error>> {
+        let started = self.call(&this)?.record_start(options.into()).await;
+        Ok(started.map(String::from).map_err(Error::from))
+    }
+
+    async fn record_pause(&mut self, this: Resource<CallHandle>, paused: bool) -> Done {
+        Ok(self.call(&this)?.record_pause(paused).await.map_err(Error::from))
+    }
+
+    async fn record_stop(&mut self, this: Resource<CallHandle>) -> Result<Result<RecordingInfo, Error>> {
+        Ok(self.call(&this)?.record_stop().await.map(RecordingInfo::from).map_err(Error::from))
+    }
+
+    async fn originate(
+        &mut self,
+        this: Resource<CallHandle>,
+        options: OriginateOptions,
+    ) -> Result<Result<Resource<CallHandle>, Error>> {
+        match self.call(&this)?.originate(options.into()).await {
+            Ok(call) => Ok(Ok(self.table.push(CallHandle(call))?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn create_bridge(&mut self, this: Resource<CallHandle>) -> Result<Result<Resource<BridgeHandle>, Error>> {
+        match self.call(&this)?.create_bridge().await {
+            Ok(bridge) => Ok(Ok(self.table.push(BridgeHandle(bridge))?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn snoop(
+        &mut self,
+        this: Resource<CallHandle>,
+        options: SnoopOptions,
+    ) -> Result<Result<Resource<SnoopHandle>, Error>> {
+        match self.call(&this)?.snoop(options.into()).await {
+            Ok(snoop) => Ok(Ok(self.table.push(SnoopHandle(snoop))?)),
+            Err(error) => Ok(Err(error.into())),
+        }
+    }
+
+    async fn detect_machine(
+        &mut self,
+        this: Resource<CallHandle>,
+        detector: MachineDetector,
+    ) -> Result<Result<types::AnsweredBy, Error>> {
+        let verdict: Result<AnsweredBy, _> = self.call(&this)?.detect_machine(detector.into()).await;
+        Ok(verdict.map(types::AnsweredBy::from).map_err(Error::from))
+    }
+
+    fn emit(&mut self, this: Resource<CallHandle>, name: String, data_json: String) -> Done {
+        Ok(self.call(&this)?.emit(name, data_json).map_err(Error::from))
     }
 
     async fn open_audio(
         &mut self,
         this: Resource<CallHandle>,
-        format: super::generated::voxtra::call::call_session::AudioFormat,
+        format: AudioFormat,
     ) -> Result<Result<Resource<AudioHandle>, Error>> {
         let call = Arc::clone(self.call(&this)?);
         match call.open_audio(format.rate_hz).await {
-            Ok(link) => Ok(Ok(self.table.push(AudioHandle::new(call, link))?)),
+            Ok(link) => Ok(Ok(self.table.push(AudioHandle::of_call(call, link))?)),
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -112,7 +239,7 @@ impl HostCall for CallStore {
     }
 }
 
-impl CallStore {
+impl InstanceData {
     async fn take_digits(&mut self, this: &Resource<CallHandle>, gather: Gather) -> Result<Result<Digits, Error>> {
         Ok(self.call(this)?.gather(gather).await.map(Digits::from).map_err(Error::from))
     }

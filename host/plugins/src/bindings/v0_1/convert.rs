@@ -1,10 +1,10 @@
-//! The contract's types from and to the host's.
+//! The contract's types from and to the host's: what is told of a call, and its keys.
 
 use std::time::Duration;
 
 use voxtra_core::verbs::{
-    DEFAULT_FIRST_TIMEOUT, DEFAULT_INTER_DIGIT_TIMEOUT, Digits, DigitsEnd, Dtmf, EndedCall, Gather, HandlerEvent,
-    LogLevel, PlayOutcome,
+    AnsweredBy, DEFAULT_FIRST_TIMEOUT, DEFAULT_INTER_DIGIT_TIMEOUT, Digits, DigitsEnd, Dtmf, EndedCall, Gather,
+    HandlerEvent, LogLevel, PlayOutcome, RecordingInfo,
 };
 use voxtra_core::{CallError, CallInfo, CallState, Direction, EndReason, HangupCause};
 
@@ -66,6 +66,9 @@ impl From<EndReason> for types::EndReason {
             EndReason::MediaLost => Self::MediaLost,
             EndReason::TelephonyFailed(why) => Self::TelephonyFailed(why),
             EndReason::HostStopping => Self::HostStopping,
+            EndReason::CallLimit => Self::CallLimit,
+            EndReason::OperatorHungUp => Self::OperatorHungUp,
+            EndReason::NotAnswered(cause) => Self::NotAnswered(cause.into()),
         }
     }
 }
@@ -82,6 +85,18 @@ impl From<types::HangupCause> for HangupCause {
     }
 }
 
+impl From<HangupCause> for types::HangupCause {
+    fn from(cause: HangupCause) -> Self {
+        match cause {
+            HangupCause::Normal => Self::Normal,
+            HangupCause::Busy => Self::Busy,
+            HangupCause::NoAnswer => Self::NoAnswer,
+            HangupCause::Rejected => Self::Rejected,
+            HangupCause::Congestion => Self::Congestion,
+        }
+    }
+}
+
 impl From<Dtmf> for types::Dtmf {
     fn from(dtmf: Dtmf) -> Self {
         Self { digit: dtmf.digit.to_string(), duration_ms: dtmf.duration_ms }
@@ -91,20 +106,51 @@ impl From<Dtmf> for types::Dtmf {
 impl From<HandlerEvent> for types::Event {
     fn from(event: HandlerEvent) -> Self {
         match event {
+            HandlerEvent::Ringing => Self::Ringing,
             HandlerEvent::Answered => Self::Answered,
             HandlerEvent::Dtmf(dtmf) => Self::Dtmf(dtmf.into()),
             HandlerEvent::MediaStarted => Self::MediaStarted,
             HandlerEvent::MediaStopped => Self::MediaStopped,
+            HandlerEvent::PlaybackFinished(id, outcome) => {
+                Self::PlaybackFinished(types::PlaybackEnd { id: id.into(), outcome: outcome.map(Into::into) })
+            }
+            HandlerEvent::RecordingFinished(recording) => Self::RecordingFinished(recording.into()),
+            HandlerEvent::RecordingFailed(id, reason) => {
+                Self::RecordingFailed(types::RecordingFailure { id: id.into(), reason })
+            }
+            HandlerEvent::AnsweredBy(who) => Self::AnsweredBy(who.into()),
             HandlerEvent::Ended(reason) => Self::Ended(reason.into()),
         }
     }
 }
 
-impl From<PlayOutcome> for call_session::PlayOutcome {
+impl From<PlayOutcome> for types::PlayOutcome {
     fn from(outcome: PlayOutcome) -> Self {
         match outcome {
             PlayOutcome::Finished => Self::Finished,
             PlayOutcome::Interrupted(digit) => Self::Interrupted(digit.to_string()),
+            PlayOutcome::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<RecordingInfo> for types::RecordingInfo {
+    fn from(recording: RecordingInfo) -> Self {
+        Self {
+            id: recording.id.into(),
+            name: recording.name,
+            duration_ms: recording.duration_ms,
+            size_bytes: recording.size_bytes,
+        }
+    }
+}
+
+impl From<AnsweredBy> for types::AnsweredBy {
+    fn from(who: AnsweredBy) -> Self {
+        match who {
+            AnsweredBy::Human => Self::Human,
+            AnsweredBy::Machine => Self::Machine,
+            AnsweredBy::NotSure => Self::NotSure,
         }
     }
 }

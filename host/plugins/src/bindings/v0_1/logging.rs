@@ -3,11 +3,11 @@
 use wasmtime::Result;
 
 use super::generated::voxtra::call::logging::{Host, Level};
-use crate::store::CallStore;
+use crate::store::InstanceData;
 
-impl Host for CallStore {
+impl Host for InstanceData {
     fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
-        self.call.log(level.into(), &message, &fields);
+        self.owner.log(level.into(), &message, &fields);
         Ok(())
     }
 }

@@ -1,14 +1,21 @@
 //! `voxtra:call@0.1`.
 
 mod audio;
+mod batches;
+mod bridge;
 mod call;
 mod convert;
+mod convert_verbs;
 mod logging;
+mod playback;
 mod readiness;
+mod rules;
+mod snoop;
+mod store;
 
 use wasmtime::component::{HasData, Linker};
 
-use crate::store::{CallStore, Table};
+use crate::store::{InstanceData, Table};
 
 /// Made from `wit/v0.1`.
 #[allow(missing_docs, unreachable_pub)]
@@ -30,9 +37,17 @@ mod generated {
             "voxtra:call/call-session.[method]call.metadata-get": trappable,
             "voxtra:call/call-session.[method]call.metadata-set": trappable,
             "voxtra:call/call-session.[method]call.metadata-list": trappable,
+            "voxtra:call/call-session.[method]call.metadata-share": trappable,
+            "voxtra:call/call-session.[method]call.emit": trappable,
+            "voxtra:call/call-session.[method]playback.id": trappable,
+            "voxtra:call/call-session.[method]bridge.id": trappable,
+            "voxtra:call/call-session.[method]snoop.id": trappable,
             "voxtra:call/call-session.[method]audio.clear": trappable,
             "voxtra:call/call-session.[method]audio.queued-ms": trappable,
             "voxtra:call/call-session.[drop]call": trappable,
+            "voxtra:call/call-session.[drop]playback": trappable,
+            "voxtra:call/call-session.[drop]bridge": trappable,
+            "voxtra:call/call-session.[drop]snoop": trappable,
             "voxtra:call/call-session.[drop]audio": trappable,
             "voxtra:call/readiness": trappable,
             "voxtra:call/logging.log": trappable,
@@ -42,6 +57,9 @@ mod generated {
         with: {
             "wasi:io": wasmtime_wasi::p2::bindings::io,
             "voxtra:call/call-session.call": super::call::CallHandle,
+            "voxtra:call/call-session.playback": super::playback::PlaybackHandle,
+            "voxtra:call/call-session.bridge": super::bridge::BridgeHandle,
+            "voxtra:call/call-session.snoop": super::snoop::SnoopHandle,
             "voxtra:call/call-session.audio": super::audio::AudioHandle,
         },
         require_store_data_send: true,
@@ -59,8 +77,40 @@ mod generated_hook {
         with: {
             "voxtra:call/types": super::generated::voxtra::call::types,
             "voxtra:call/call-session": super::generated::voxtra::call::call_session,
+            "voxtra:call/store": super::generated::voxtra::call::store,
+            "voxtra:call/batches": super::generated::voxtra::call::batches,
             "voxtra:call/logging": super::generated::voxtra::call::logging,
         },
+        require_store_data_send: true,
+    });
+}
+
+/// The dispatch rule.
+#[allow(missing_docs, unreachable_pub, dead_code)]
+mod generated_router {
+    wasmtime::component::bindgen!({
+        path: "../../wit/v0.1",
+        world: "router",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "voxtra:call/types": super::generated::voxtra::call::types,
+            "voxtra:call/store": super::generated::voxtra::call::store,
+            "voxtra:call/logging": super::generated::voxtra::call::logging,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// The middleware.
+#[allow(missing_docs, unreachable_pub, dead_code)]
+mod generated_filter {
+    wasmtime::component::bindgen!({
+        path: "../../wit/v0.1",
+        world: "filter",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: { "voxtra:call/logging": super::generated::voxtra::call::logging },
         require_store_data_send: true,
     });
 }
@@ -68,35 +118,44 @@ mod generated_hook {
 pub(crate) use call::CallHandle;
 pub(crate) use convert::ended_call;
 pub(crate) use generated::{AnyHandler as Handler, AnyHandlerIndices as HandlerIndices};
+pub(crate) use generated_filter::FilterIndices;
 pub(crate) use generated_hook::exports::voxtra::call::hangup_hook::GuestIndices as HangupHookIndices;
+pub(crate) use generated_router::RouterIndices;
 
 /// Gives a binding its instance's whole data.
 struct Whole;
 
 impl HasData for Whole {
-    type Data<'a> = &'a mut CallStore;
+    type Data<'a> = &'a mut InstanceData;
 }
 
-/// Links the contract and the few WASI interfaces that come with it; nothing else can be reached.
-pub(crate) fn add_to_linker(linker: &mut Linker<CallStore>) -> wasmtime::Result<()> {
-    use generated::voxtra::call::{call_session, logging, readiness, types};
-    types::add_to_linker::<_, Whole>(linker, |store| store)?;
-    call_session::add_to_linker::<_, Whole>(linker, |store| store)?;
-    readiness::add_to_linker::<_, Whole>(linker, |store| store)?;
-    logging::add_to_linker::<_, Whole>(linker, |store| store)?;
+/// Links the contract and the few WASI interfaces that come with it; nothing else can be reached. What of it a
+/// component of which kind may import is checked before ([`crate::imports`]).
+pub(crate) fn add_to_linker(linker: &mut Linker<InstanceData>) -> wasmtime::Result<()> {
+    use generated::voxtra::call::{batches, call_session, logging, readiness, store, types};
+    use generated_filter::voxtra::call::filtering;
+    use generated_router::voxtra::call::routing;
+    types::add_to_linker::<_, Whole>(linker, |data| data)?;
+    call_session::add_to_linker::<_, Whole>(linker, |data| data)?;
+    readiness::add_to_linker::<_, Whole>(linker, |data| data)?;
+    store::add_to_linker::<_, Whole>(linker, |data| data)?;
+    batches::add_to_linker::<_, Whole>(linker, |data| data)?;
+    logging::add_to_linker::<_, Whole>(linker, |data| data)?;
+    routing::add_to_linker::<_, Whole>(linker, |data| data)?;
+    filtering::add_to_linker::<_, Whole>(linker, |data| data)?;
     add_wasi_to_linker(linker)
 }
 
-fn add_wasi_to_linker(linker: &mut Linker<CallStore>) -> wasmtime::Result<()> {
+fn add_wasi_to_linker(linker: &mut Linker<InstanceData>) -> wasmtime::Result<()> {
     use wasmtime_wasi::cli::{WasiCli, WasiCliView};
     use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
     use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
     use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
     use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 
-    io::error::add_to_linker::<_, Table>(linker, |store| &mut store.table)?;
-    io::poll::add_to_linker::<_, Table>(linker, |store| &mut store.table)?;
-    io::streams::add_to_linker::<_, Table>(linker, |store| &mut store.table)?;
+    io::error::add_to_linker::<_, Table>(linker, |data| &mut data.table)?;
+    io::poll::add_to_linker::<_, Table>(linker, |data| &mut data.table)?;
+    io::streams::add_to_linker::<_, Table>(linker, |data| &mut data.table)?;
     cli::environment::add_to_linker::<_, WasiCli>(linker, WasiCliView::cli)?;
     cli::exit::add_to_linker::<_, WasiCli>(linker, WasiCliView::cli)?;
     cli::stdin::add_to_linker::<_, WasiCli>(linker, WasiCliView::cli)?;

@@ -12,9 +12,9 @@ use super::audio::AudioHandle;
 use super::call::CallHandle;
 use super::generated::voxtra::call::readiness::Host;
 use crate::host::SharedCall;
-use crate::store::CallStore;
+use crate::store::InstanceData;
 
-impl Host for CallStore {
+impl Host for InstanceData {
     fn event_pollable(&mut self, of: Resource<CallHandle>) -> Result<Resource<DynPollable>> {
         let events = EventsReady(Arc::clone(self.call(&of)?));
         let events = self.table.push(events)?;

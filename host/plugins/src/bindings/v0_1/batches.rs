@@ -1,0 +1,47 @@
+//! The interface `batches`.
+
+use voxtra_core::verbs;
+use wasmtime::Result;
+
+use super::generated::voxtra::call::batches::{BatchOptions, BatchStatus, Host, Row};
+use super::generated::voxtra::call::types::Error;
+use crate::store::InstanceData;
+
+impl Host for InstanceData {
+    async fn start(&mut self, rows: Vec<Row>, options: BatchOptions) -> Result<Result<String, Error>> {
+        Ok(self.tenant()?.batch_start(request(rows, options)).await.map_err(Error::from))
+    }
+
+    async fn status(&mut self, id: String) -> Result<Result<BatchStatus, Error>> {
+        Ok(self.tenant()?.batch_status(id).await.map(BatchStatus::from).map_err(Error::from))
+    }
+
+    async fn cancel(&mut self, id: String) -> Result<Result<(), Error>> {
+        Ok(self.tenant()?.batch_cancel(id).await.map_err(Error::from))
+    }
+}
+
+fn request(rows: Vec<Row>, options: BatchOptions) -> verbs::BatchRequest {
+    verbs::BatchRequest {
+        name: options.name,
+        handler: options.handler,
+        concurrency: options.concurrency,
+        calls_per_10_s: options.calls_per_10_s,
+        retries: options.retries,
+        detect_machine: options.detect_machine,
+        rows: rows.into_iter().map(|row| verbs::BatchRow { number: row.number, metadata: row.metadata }).collect(),
+    }
+}
+
+impl From<verbs::BatchStatus> for BatchStatus {
+    fn from(status: verbs::BatchStatus) -> Self {
+        Self {
+            total: status.total,
+            done: status.done,
+            live: status.live,
+            answered: status.answered,
+            failed: status.failed,
+            finished: status.finished,
+        }
+    }
+}

@@ -6,9 +6,27 @@ use voxtra_core::verbs::{DTMF_DIGITS, Gather, MAX_DIGITS};
 
 const MAX_PROMPTS: usize = 32;
 const MAX_PROMPT_BYTES: usize = 512;
+const MAX_FILE_NAME_BYTES: usize = 128;
 
-/// What a prompt may be. Others, such as `http:`, would make the PBX fetch what a guest names.
-const SCHEMES: [&str; 6] = ["sound", "digits", "number", "tone", "characters", "recording"];
+/// What a prompt may be that the PBX plays. Others, such as `http:`, would make the PBX fetch what a guest names.
+const PBX_SCHEMES: [&str; 6] = ["sound", "digits", "number", "tone", "characters", "recording"];
+
+/// Those that the host plays itself.
+const OWN_SCHEMES: [&str; 2] = ["file", "https"];
+
+/// Whether the host plays it itself.
+pub(crate) fn is_own_prompt(prompt: &str) -> bool {
+    prompt.split_once(':').is_some_and(|(scheme, _)| OWN_SCHEMES.contains(&scheme))
+}
+
+/// A list of prompts to be played by the PBX alone.
+pub(crate) fn pbx_prompts(media: &[String]) -> Result<(), CallError> {
+    prompts(media)?;
+    match media.iter().find(|prompt| is_own_prompt(prompt)) {
+        None => Ok(()),
+        Some(own) => refuse(format!("{own:?} can be played to a call only; play one of the PBX's prompts here")),
+    }
+}
 
 /// A list of prompts to be played.
 pub(crate) fn prompts(media: &[String]) -> Result<(), CallError> {
@@ -32,12 +50,40 @@ fn one_prompt(prompt: &str) -> Result<(), CallError> {
         return refuse(format!("the prompt {prompt:?} holds a control character; take it out"));
     }
     match prompt.split_once(':') {
-        Some((scheme, rest)) if SCHEMES.contains(&scheme) && !rest.is_empty() => Ok(()),
+        Some(("file", name)) => file_name(name),
+        Some(("https", rest)) => address(rest),
+        Some((scheme, rest)) if PBX_SCHEMES.contains(&scheme) && !rest.is_empty() => Ok(()),
         _ => refuse(format!(
             "the prompt {prompt:?} is none that can be played; write one of {} and what is to be played",
-            SCHEMES.map(|scheme| format!("`{scheme}:`")).join(", ")
+            PBX_SCHEMES.iter().chain(&OWN_SCHEMES).map(|scheme| format!("`{scheme}:`")).collect::<Vec<_>>().join(", ")
         )),
     }
+}
+
+/// A prompt of the tenant's own: a name below its folder that cannot lead out of it.
+fn file_name(name: &str) -> Result<(), CallError> {
+    let part = |part: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(fits)
+    };
+    if name.len() <= MAX_FILE_NAME_BYTES && name.split('/').all(part) {
+        return Ok(());
+    }
+    refuse(format!(
+        "{name:?} is no prompt's name; write letters, digits, `-`, `_`, `.` and `/`, as in `file:menu/welcome.wav`"
+    ))
+}
+
+/// What follows `https:`. Whether it may be fetched is for others to say.
+fn address(rest: &str) -> Result<(), CallError> {
+    let host = rest.strip_prefix("//").filter(|host| !host.is_empty() && !host.starts_with('/'));
+    if host.is_some_and(|host| host.chars().all(|c| c.is_ascii_graphic() && !"\"\\<>`{}@".contains(c))) {
+        return Ok(());
+    }
+    refuse(format!(
+        "`https:{}` is no address that can be played; write one such as `https://example.com/a.wav`",
+        rest.escape_debug()
+    ))
 }
 
 /// Keys that interrupt or end something; as many as there are keys at most. Returned in upper case.
@@ -119,8 +165,37 @@ mod tests {
         prompts(&listed(&["sound:a", "digits:12", "number:4", "tone:busy", "characters:ab", "recording:r"])).unwrap();
         for bad in ["http://x/a.wav", "sound", "sound:", "", "SOUND:a", ":a", "channel:x"] {
             let why = refused(prompts(&listed(&[bad])));
-            assert!(SCHEMES.iter().all(|scheme| why.contains(&format!("`{scheme}:`"))), "{why}");
+            assert!(PBX_SCHEMES.iter().chain(&OWN_SCHEMES).all(|s| why.contains(&format!("`{s}:`"))), "{why}");
         }
+    }
+
+    #[test]
+    fn own_prompts_lead_nowhere_else_and_are_played_to_calls_only() {
+        let good = ["file:a", "file:menu/welcome.wav", "file:a-b_c.v2", "https://example.com/a.wav?x=1"];
+        prompts(&listed(&good)).unwrap();
+        assert!(good.iter().all(|prompt| is_own_prompt(prompt)));
+        for bad in [
+            "file:",
+            "file:/etc/passwd",
+            "file:../a",
+            "file:a/../b",
+            "file:a//b",
+            "file:a/",
+            "file:.hidden",
+            "file:a\\b",
+            "file:ä",
+            "https:",
+            "https:/x",
+            "https:///x",
+            "https://u@h/x",
+            "https://h/a b",
+            "https://h/\u{7f}",
+        ] {
+            refused(prompts(&listed(&[bad])));
+        }
+        refused(prompts(&[format!("file:{}", "a".repeat(129))]));
+        refused(pbx_prompts(&listed(&["sound:a", "file:b"])));
+        pbx_prompts(&listed(&["sound:a"])).unwrap();
     }
 
     #[test]

@@ -5,19 +5,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use voxtra_core::{
-    CallId, CallInfo, CallState, EventSink, HandlerName, HangupCause, LegEvents, NewLeg, Refusal, Switchboard, TenantId,
+    CallError, CallId, CallInfo, CallState, Exchange, HandlerName, HangupCause, LegEvents, NewLeg, RecordingId,
+    Refusal, Switchboard, TenantId,
 };
+use voxtra_plugins::host::TenantHost;
 
 use crate::call::CallShared;
+use crate::check;
+use crate::dial::{DialPolicy, Dialling};
 use crate::handlers::{HandlerVersion, Handlers};
-use crate::inbox::{LegInbox, Signals};
+use crate::inbox::{HangupBy, LegInbox, Signals};
 use crate::life::CallLife;
 use crate::options::{HostOptions, Runtimes};
+use crate::ports::HostPorts;
 use crate::router::{Routed, Router};
 use crate::stats::{Counters, HostStats};
-use crate::task::CallTask;
+use crate::task::{CallTask, NewCall, Start};
+use crate::tenant::SessionTenant;
 
 /// What a shutdown waits beyond its limit for what is cut short then: handlers that stop, hooks that have just begun.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(3);
@@ -45,45 +51,73 @@ pub struct ActiveCall {
     pub since: SystemTime,
     /// Since the answer; 0 before it.
     pub duration_ms: u32,
+    /// The PBX where it is, as the operator calls it.
+    pub exchange: String,
+    /// What its handler knows of it.
+    pub metadata: Vec<(String, String)>,
+    /// The call whose handler placed it.
+    pub parent: Option<CallId>,
+    /// Calls that its handler has placed and that are up.
+    pub children: Vec<CallId>,
+    /// What records it now.
+    pub recording: Option<RecordingId>,
+    /// Bridges that its handler has made and that are there.
+    pub bridges: usize,
+    /// Snoops that its handler has made and that are there.
+    pub snoops: usize,
 }
 
 /// What the calls share with the host.
 pub(crate) struct Inner {
     pub(crate) options: HostOptions,
     pub(crate) runtimes: Runtimes,
-    pub(crate) sink: Arc<dyn EventSink>,
+    pub(crate) ports: HostPorts,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) dialling: Arc<Dialling>,
+    tenants: Mutex<HashMap<TenantId, Arc<dyn TenantHost>>>,
     handlers: RwLock<Arc<dyn Handlers>>,
     router: RwLock<Arc<Router>>,
     rows: Mutex<HashMap<CallId, Row>>,
     active: watch::Sender<usize>,
+    /// Calls whose events are still on their way through filters.
+    pumps: Arc<watch::Sender<usize>>,
+    /// No new calls from outside; those that are up may still place calls of their own.
+    draining: watch::Sender<bool>,
     /// Set when the host is stopping: by when all calls have to be over.
     stop: watch::Sender<Option<Instant>>,
 }
 
-struct Row {
-    shared: Arc<CallShared>,
-    handler: Arc<dyn HandlerVersion>,
+pub(crate) struct Row {
+    pub(crate) shared: Arc<CallShared>,
+    /// Who has it, or whose handler placed it; none: nobody.
+    pub(crate) handler: Option<Arc<dyn HandlerVersion>>,
+    pub(crate) exchange: Arc<dyn Exchange>,
+    pub(crate) parent: Option<CallId>,
 }
 
 impl Host {
-    /// A host without calls. `handlers` is the catalog, or in tests anything that starts handlers.
+    /// A host without calls. `handlers` is the catalog, or in tests anything that starts handlers; `ports` is what its
+    /// calls need besides, of which an event sink alone is enough.
     pub fn new(
         options: HostOptions,
         handlers: Arc<dyn Handlers>,
         router: Router,
-        sink: Arc<dyn EventSink>,
+        ports: impl Into<HostPorts>,
         runtimes: Runtimes,
     ) -> Arc<Self> {
         let inner = Inner {
             options: options.clamped(),
             runtimes,
-            sink,
+            ports: ports.into(),
             counters: Arc::default(),
+            dialling: Arc::default(),
+            tenants: Mutex::default(),
             handlers: RwLock::new(handlers),
             router: RwLock::new(Arc::new(router)),
             rows: Mutex::default(),
             active: watch::Sender::new(0),
+            pumps: Arc::new(watch::Sender::new(0)),
+            draining: watch::Sender::new(false),
             stop: watch::Sender::new(None),
         };
         Arc::new(Self { inner: Arc::new(inner) })
@@ -97,6 +131,26 @@ impl Host {
     /// From now on new calls are routed so.
     pub fn set_router(&self, router: Router) {
         *self.inner.router.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
+    }
+
+    /// From now on these tenants may place calls, each as its policy says, and no others. Calls that are up go on.
+    /// The error is a sentence with the tenant's name; nothing has changed then.
+    pub fn set_dial_policies(&self, policies: impl IntoIterator<Item = (TenantId, DialPolicy)>) -> Result<(), String> {
+        let policies: Vec<_> = policies.into_iter().collect();
+        for (tenant, policy) in &policies {
+            policy.check().map_err(|why| format!("the dial policy of the tenant {tenant} cannot be used: {why}"))?;
+        }
+        self.inner.dialling.set(policies);
+        Ok(())
+    }
+
+    /// What a tenant has beside its calls, for components that have no call: dispatch rules.
+    pub fn tenant(&self, tenant: &TenantId) -> Arc<dyn TenantHost> {
+        self.inner.tenant(tenant)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// The calls that are up, in the order of their ids.
@@ -116,11 +170,13 @@ impl Host {
         self.inner.counters.snapshot()
     }
 
-    /// Asks a call to end, as if its handler had hung up. False when there is no such call.
+    /// Asks a call to end, for the operator. False when there is no such call.
     pub fn hangup(&self, id: &CallId) -> bool {
         let rows = self.inner.rows();
         let Some(row) = rows.get(id) else { return false };
-        row.shared.signals.raise(|raised| raised.hangup = true);
+        row.shared.signals.raise(|raised| {
+            raised.hangup.get_or_insert(HangupBy::Operator);
+        });
         true
     }
 
@@ -129,6 +185,33 @@ impl Host {
         let mut active = self.inner.active.subscribe();
         // The sender lives as long as we do.
         let _ = active.wait_for(|active| *active == 0).await;
+    }
+
+    /// Takes no more calls (the PBX is told `congestion`, so that the dialplan can go elsewhere) and lets those that are
+    /// up finish. What is still up after `limit` hears `prompts` (which may be empty) and ends as `host-stopping`.
+    /// Returns how many calls were ended so, when all are over or a little after the time for the prompts;
+    /// [`Host::shutdown`] comes after it. Prompts that could not be played are left out.
+    pub async fn drain(&self, limit: Duration, prompts: Vec<String>) -> usize {
+        {
+            // With the rows locked: a call that is just coming in is either among them or refused.
+            let _rows = self.inner.rows();
+            self.inner.draining.send_replace(true);
+        }
+        if timeout(limit.min(SHUTDOWN_MAX), self.idle()).await.is_ok() {
+            return 0;
+        }
+        let prompts: Arc<[String]> = if check::prompts(&prompts).is_ok() { prompts.into() } else { Arc::new([]) };
+        let cut = {
+            let rows = self.inner.rows();
+            for row in rows.values() {
+                row.shared.signals.raise(|raised| raised.farewell = Some(Arc::clone(&prompts)));
+            }
+            rows.len()
+        };
+        let options = &self.inner.options;
+        let wind_down = options.farewell_limit + options.handler_grace + options.hook_limit;
+        let _ = timeout(wind_down.min(SHUTDOWN_MAX), self.idle()).await;
+        cut
     }
 
     /// Takes no more calls, ends those that are up, and waits until they are gone. After `grace` whatever a call still
@@ -148,7 +231,12 @@ impl Host {
             });
         }
         // Running out of time is told by the number of calls that are left.
-        let _ = timeout_at(deadline + SHUTDOWN_MARGIN, self.idle()).await;
+        let _ = timeout_at(deadline + SHUTDOWN_MARGIN, async {
+            self.idle().await;
+            let mut pumps = self.inner.pumps.subscribe();
+            let _ = pumps.wait_for(|pumps| *pumps == 0).await;
+        })
+        .await;
         self.active()
     }
 }
@@ -168,7 +256,16 @@ impl Switchboard for Host {
 impl Inner {
     fn take(this: &Arc<Self>, leg: NewLeg) -> Result<Arc<dyn LegEvents>, Refusal> {
         let routed = this.route(&leg)?;
-        let handler = this.handler(&routed.tenant, &routed.handler).ok_or_else(|| no_handler(&routed))?;
+        let handler = this.handler(&routed.tenant, &routed.handler);
+        let rules: Vec<_> = this.ports.rules.iter().filter(|rules| rules.applies(&routed.tenant)).cloned().collect();
+        let start = match (handler, rules.is_empty()) {
+            (Some(handler), true) => Start::Now(handler),
+            (None, true) => return Err(no_handler(&routed)),
+            (fallback, false) => {
+                let missing = no_handler(&routed).reason;
+                Start::Rules { rules, fallback, missing, metadata: routed.metadata.clone() }
+            }
+        };
         let info = CallInfo {
             id: leg.id.clone(),
             tenant: routed.tenant,
@@ -179,17 +276,70 @@ impl Inner {
         };
         let signals = Arc::<Signals>::default();
         let shared = Arc::new(CallShared::new(info, routed.metadata, Arc::clone(&signals)));
-        this.admit(Row { shared: Arc::clone(&shared), handler: Arc::clone(&handler) })?;
-        let (inbox, events) = LegInbox::new(signals, Arc::clone(&this.counters));
+        let row = Row {
+            shared: Arc::clone(&shared),
+            handler: start.handler().cloned(),
+            exchange: Arc::clone(&leg.exchange),
+            parent: None,
+        };
+        this.admit(row)?;
+        let (inbox, leg_events) = LegInbox::new(signals, Arc::clone(&this.counters));
         let life = CallLife::new(Arc::clone(this), shared);
-        let task = CallTask::new(life, leg, events, handler, routed.on_failure, this.stop.subscribe());
-        this.runtimes.control.spawn(task.run());
+        let call = NewCall {
+            leg: leg.leg,
+            leg_events,
+            exchange: leg.exchange,
+            answered: leg.answered,
+            start,
+            on_failure: routed.on_failure,
+            rings_until: None,
+            report: None,
+        };
+        this.start(CallTask::new(life, call, this.stop.subscribe()));
         Ok(Arc::new(inbox))
     }
 
+    /// Starts a call's owner.
+    pub(crate) fn start(&self, task: CallTask) {
+        self.runtimes.control.spawn(task.run());
+    }
+
+    /// When all calls have to be over.
+    pub(crate) fn stop(&self) -> watch::Receiver<Option<Instant>> {
+        self.stop.subscribe()
+    }
+
+    /// The routes as they are now.
+    pub(crate) fn router(&self) -> Arc<Router> {
+        Arc::clone(&self.router.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a tenant has beside its calls; one for all of them.
+    pub(crate) fn tenant(&self, tenant: &TenantId) -> Arc<dyn TenantHost> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tenants.get(tenant) {
+            return Arc::clone(known);
+        }
+        let made: Arc<dyn TenantHost> = Arc::new(SessionTenant::new(tenant.clone(), &self.ports));
+        tenants.insert(tenant.clone(), Arc::clone(&made));
+        made
+    }
+
+    /// The PBX and application where a call is.
+    pub(crate) fn place_of(&self, id: &CallId) -> Option<(String, String)> {
+        let rows = self.rows();
+        let exchange = &rows.get(id)?.exchange;
+        Some((exchange.name().to_owned(), exchange.app().to_owned()))
+    }
+
+    /// Counts one call's filtering until it is dropped.
+    pub(crate) fn pump_started(&self) -> PumpRunning {
+        self.pumps.send_modify(|pumps| *pumps += 1);
+        PumpRunning(Arc::clone(&self.pumps))
+    }
+
     fn route(&self, leg: &NewLeg) -> Result<Routed, Refusal> {
-        let router = Arc::clone(&self.router.read().unwrap_or_else(PoisonError::into_inner));
-        router
+        self.router()
             .route(&leg.app, &leg.caller_id, &leg.called_number)
             .map_err(|error| Refusal { reason: error.to_string(), cause: HangupCause::Rejected })
     }
@@ -200,11 +350,14 @@ impl Inner {
         handlers.get(tenant, name)
     }
 
-    fn admit(&self, row: Row) -> Result<(), Refusal> {
+    pub(crate) fn admit(&self, row: Row) -> Result<(), Refusal> {
         let refuse = |reason: String| Err(Refusal { reason, cause: HangupCause::Congestion });
         let mut rows = self.rows();
         if self.stop.borrow().is_some() {
             return refuse("the host is stopping".to_owned());
+        }
+        if row.parent.is_none() && *self.draining.borrow() {
+            return refuse("the host is draining and takes no new calls; another has to".to_owned());
         }
         if rows.len() >= self.options.max_calls {
             return refuse(format!("{} calls are up, as many as are allowed; add a host", rows.len()));
@@ -214,7 +367,6 @@ impl Inner {
             return refuse(format!("the call {id} is here already"));
         }
         rows.insert(id, row);
-        self.counters.call_started();
         self.active.send_replace(rows.len());
         Ok(())
     }
@@ -222,7 +374,7 @@ impl Inner {
     /// Another handler has the call now.
     pub(crate) fn hand_over(&self, id: &CallId, handler: Arc<dyn HandlerVersion>) {
         if let Some(row) = self.rows().get_mut(id) {
-            row.handler = handler;
+            row.handler = Some(handler);
         }
     }
 
@@ -238,15 +390,38 @@ impl Inner {
     }
 }
 
+/// One call whose events are still on their way.
+pub(crate) struct PumpRunning(Arc<watch::Sender<usize>>);
+
+impl Drop for PumpRunning {
+    fn drop(&mut self) {
+        self.0.send_modify(|pumps| *pumps = pumps.saturating_sub(1));
+    }
+}
+
+/// A refusal as the error of who wanted to place the call.
+pub(crate) fn not_admitted(refusal: Refusal) -> CallError {
+    CallError::LimitExceeded(format!("the call cannot be placed now: {}", refusal.reason))
+}
+
 impl Row {
     fn snapshot(&self) -> ActiveCall {
+        let belongings = self.shared.belongings();
+        let handler = self.handler.as_ref();
         ActiveCall {
-            info: self.shared.info.clone(),
+            info: self.shared.info().clone(),
             state: self.shared.state(),
-            handler: self.handler.name().clone(),
-            version: self.handler.version().to_owned(),
+            handler: handler.map_or_else(|| HandlerName::from(""), |handler| handler.name().clone()),
+            version: handler.map(|handler| handler.version().to_owned()).unwrap_or_default(),
             since: self.shared.started_at,
             duration_ms: self.shared.duration_ms(),
+            exchange: self.exchange.name().to_owned(),
+            metadata: self.shared.metadata.list(),
+            parent: self.parent.clone(),
+            children: belongings.children,
+            recording: belongings.recording,
+            bridges: belongings.bridges,
+            snoops: belongings.snoops,
         }
     }
 }

@@ -23,17 +23,32 @@ pub(crate) struct Raised {
     pub(crate) leg_ended: Option<LegEnd>,
     /// The audio is gone.
     pub(crate) media_lost: bool,
-    /// Somebody outside wants the call to end.
-    pub(crate) hangup: bool,
+    /// Somebody outside wants the call to end; the first counts.
+    pub(crate) hangup: Option<HangupBy>,
+    /// The host wants the call to end after these prompts.
+    pub(crate) farewell: Option<Arc<[String]>>,
     /// The handler has let go of its audio.
     pub(crate) close_audio: bool,
     /// A verb is not waited for any more.
     pub(crate) verb_dropped: bool,
 }
 
+/// Who outside wants a call to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HangupBy {
+    Operator,
+    /// The call that placed it, whose handler is done.
+    Parent,
+}
+
 impl Raised {
     fn is_any(&self) -> bool {
-        self.leg_ended.is_some() || self.media_lost || self.hangup || self.close_audio || self.verb_dropped
+        self.leg_ended.is_some()
+            || self.media_lost
+            || self.hangup.is_some()
+            || self.farewell.is_some()
+            || self.close_audio
+            || self.verb_dropped
     }
 }
 

@@ -7,26 +7,39 @@
 
 mod call;
 mod check;
+mod components;
+pub mod dial;
 mod gather;
 mod guest_log;
 pub mod handlers;
 pub mod host;
 mod inbox;
+mod joined;
 mod life;
 mod mailbox;
 mod metadata;
 pub mod options;
+pub mod place;
+pub mod ports;
+mod pump;
 pub mod router;
 pub mod stats;
 mod task;
-pub mod wire;
+mod tenant;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
+pub use dial::DialPolicy;
 pub use handlers::{HandlerInstance, HandlerVersion, Handlers};
 pub use host::{ActiveCall, Host};
 pub use options::{HostOptions, OnFailure, Runtimes, Then};
-pub use router::{Route, RouteError, Routed, Router, TenantRoutes};
+pub use place::{ExchangeOf, HostDialler, PlaceCall, PlacedCall, PlacedEnd};
+pub use ports::{
+    Batches, Decision, EventFilters, FilterVerdict, HostPorts, MachineListener, PromptAudio, RoutingRules,
+    TenantPrompts,
+};
+pub use router::{Explanation, Route, RouteError, Routed, Router, TenantRoutes, TriedRoute};
 pub use stats::HostStats;
-pub use wire::event_json;
+pub use voxtra_core::wire::event_json;

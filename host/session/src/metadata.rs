@@ -1,8 +1,10 @@
 //! The notes that are kept with a call: a bounded map that the handler reads and writes. No part of the call's state.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde_json::{Map, Value};
 use voxtra_core::CallError;
 
 const MAX_KEYS: usize = 64;
@@ -12,34 +14,76 @@ const MAX_VALUE_BYTES: usize = 8_192;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Metadata {
-    notes: Mutex<BTreeMap<String, String>>,
+    notes: Mutex<Notes>,
+    /// Whether any key is shared: asked for each event.
+    shares: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    all: BTreeMap<String, String>,
+    shared: Vec<String>,
 }
 
 impl Metadata {
     /// Notes that were checked with [`check_all`].
     pub(crate) fn new(notes: Vec<(String, String)>) -> Self {
-        Self { notes: Mutex::new(notes.into_iter().collect()) }
+        let notes = Notes { all: notes.into_iter().collect(), shared: Vec::new() };
+        Self { notes: Mutex::new(notes), shares: AtomicBool::new(false) }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<String> {
-        self.notes().get(key).cloned()
+        self.notes().all.get(key).cloned()
     }
 
     pub(crate) fn set(&self, key: String, value: String) -> Result<(), CallError> {
         check(&key, &value).map_err(CallError::InvalidArgument)?;
         let mut notes = self.notes();
-        if notes.len() >= MAX_KEYS && !notes.contains_key(&key) {
+        if notes.all.len() >= MAX_KEYS && !notes.all.contains_key(&key) {
             return Err(CallError::LimitExceeded(too_many()));
         }
-        notes.insert(key, value);
+        notes.all.insert(key, value);
         Ok(())
     }
 
-    pub(crate) fn list(&self) -> Vec<(String, String)> {
-        self.notes().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    /// Which keys go into events from now on.
+    pub(crate) fn share(&self, mut keys: Vec<String>) -> Result<(), CallError> {
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.len() > MAX_KEYS {
+            return Err(CallError::InvalidArgument(too_many()));
+        }
+        keys.iter().try_for_each(|key| check(key, "")).map_err(CallError::InvalidArgument)?;
+        let mut notes = self.notes();
+        self.shares.store(!keys.is_empty(), Ordering::Relaxed);
+        notes.shared = keys;
+        Ok(())
     }
 
-    fn notes(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    /// The keys that are shared, with their values; none when none was chosen.
+    pub(crate) fn shared(&self) -> Option<Map<String, Value>> {
+        if !self.shares.load(Ordering::Relaxed) {
+            return None;
+        }
+        let notes = self.notes();
+        let value = |key: &String| notes.all.get(key).map(|value| (key.clone(), Value::from(value.clone())));
+        Some(notes.shared.iter().filter_map(value).collect())
+    }
+
+    /// Takes other notes for these; both were checked with [`check_all`].
+    pub(crate) fn replace(&self, old: &[(String, String)], new: Vec<(String, String)>) {
+        let mut notes = self.notes();
+        for (key, _) in old {
+            notes.all.remove(key);
+        }
+        notes.all.extend(new);
+    }
+
+    pub(crate) fn list(&self) -> Vec<(String, String)> {
+        self.notes().all.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,6 +122,20 @@ mod tests {
         notes.set("b".into(), "3".into()).unwrap();
         assert_eq!(notes.list(), [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "3".to_owned())]);
         assert_eq!(notes.get("c"), None);
+    }
+
+    #[test]
+    fn only_what_was_chosen_is_shared_and_the_last_choice_counts() {
+        let notes = Metadata::new(vec![("a".into(), "1".into()), ("b".into(), "2".into())]);
+        assert_eq!(notes.shared(), None);
+        notes.share(vec!["b".into(), "later".into(), "b".into()]).unwrap();
+        assert_eq!(Value::Object(notes.shared().unwrap()), serde_json::json!({"b": "2"}));
+        notes.set("later".into(), "3".into()).unwrap();
+        assert_eq!(Value::Object(notes.shared().unwrap()), serde_json::json!({"b": "2", "later": "3"}));
+        notes.share(Vec::new()).unwrap();
+        assert_eq!(notes.shared(), None);
+        assert!(notes.share(vec![String::new()]).is_err());
+        assert!(notes.share((0..65).map(|n| n.to_string()).collect()).is_err());
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub struct HostOptions {
     /// How long an accepted transfer may take until the leg has gone. Default 35 s: a far end that was told to call
     /// somebody else is given 30 s for it by the adapter.
     pub transfer_limit: Duration,
+    /// The longest recording, whatever a handler asks for. Default 4 h.
+    pub recording_limit: Duration,
+    /// How long the prompts of a drain may play to a call. Default 15 s.
+    pub farewell_limit: Duration,
 }
 
 impl Default for HostOptions {
@@ -35,6 +39,8 @@ impl Default for HostOptions {
             leg_end_limit: Duration::from_secs(10),
             failure_prompt_limit: Duration::from_secs(30),
             transfer_limit: Duration::from_secs(35),
+            recording_limit: Duration::from_secs(4 * 60 * 60),
+            farewell_limit: Duration::from_secs(15),
         }
     }
 }
@@ -43,7 +49,9 @@ impl HostOptions {
     /// No limit is so long that it overflows a clock.
     pub(crate) fn clamped(mut self) -> Self {
         const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-        for limit in [&mut self.call_limit, &mut self.transfer_limit] {
+        let limits =
+            [&mut self.call_limit, &mut self.transfer_limit, &mut self.recording_limit, &mut self.farewell_limit];
+        for limit in limits {
             *limit = (*limit).min(LONGEST);
         }
         self

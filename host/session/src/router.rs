@@ -94,6 +94,26 @@ pub struct Routed {
     pub on_failure: OnFailure,
 }
 
+/// Why a call would go where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// Where it goes.
+    pub routed: Routed,
+    /// The routes that were looked at, in order; only the last can fit.
+    pub tried: Vec<TriedRoute>,
+}
+
+/// A route that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriedRoute {
+    /// Its name.
+    pub route: String,
+    /// Who it leads to.
+    pub handler: HandlerName,
+    /// Why it does not fit, as a half-sentence; none: it does.
+    pub misfit: Option<String>,
+}
+
 /// All tenants' routes.
 #[derive(Debug, Clone, Default)]
 pub struct Router {
@@ -124,26 +144,66 @@ impl Router {
     /// Decides who takes a call.
     pub fn route(&self, app: &str, caller_id: &str, called_number: &str) -> Result<Routed, UnknownApp> {
         let tenant = self.by_app.get(app).ok_or_else(|| UnknownApp(app.to_owned()))?;
-        let route = tenant.routes.iter().find(|route| route.fits(caller_id, called_number));
-        Ok(Routed {
+        Ok(tenant.route(caller_id, called_number))
+    }
+
+    /// Decides who takes a call of a tenant's; `None`: it has no application.
+    pub fn route_for(&self, tenant: &TenantId, caller_id: &str, called_number: &str) -> Option<Routed> {
+        self.tenant(tenant).map(|tenant| tenant.route(caller_id, called_number))
+    }
+
+    /// Says who would take a call, and why no other. Dispatch rules come before this and are not asked.
+    pub fn explain(&self, app: &str, caller_id: &str, called_number: &str) -> Result<Explanation, UnknownApp> {
+        let tenant = self.by_app.get(app).ok_or_else(|| UnknownApp(app.to_owned()))?;
+        let mut tried = Vec::new();
+        for route in &tenant.routes {
+            let misfit = route.misfit(caller_id, called_number);
+            let fits = misfit.is_none();
+            let handler = HandlerName::new(route.handler_name());
+            tried.push(TriedRoute { route: route.shown_name().to_owned(), handler, misfit });
+            if fits {
+                break;
+            }
+        }
+        Ok(Explanation { routed: tenant.route(caller_id, called_number), tried })
+    }
+
+    /// What happens when a handler fails whose route says nothing of it.
+    pub(crate) fn on_failure(&self, tenant: &TenantId) -> OnFailure {
+        self.tenant(tenant).map(|tenant| tenant.on_failure.clone()).unwrap_or_default()
+    }
+
+    fn tenant(&self, tenant: &TenantId) -> Option<&TenantRoutes> {
+        self.by_app.values().find(|routes| routes.tenant == *tenant)
+    }
+}
+
+impl TenantRoutes {
+    fn route(&self, caller_id: &str, called_number: &str) -> Routed {
+        let tenant = self;
+        let route = tenant.routes.iter().find(|route| route.misfit(caller_id, called_number).is_none());
+        Routed {
             tenant: tenant.tenant.clone(),
             route: route.map_or(DEFAULT_NAME, Route::shown_name).to_owned(),
             handler: HandlerName::new(route.map_or(DEFAULT_NAME, Route::handler_name)),
             metadata: route.map(|route| route.metadata.clone()).unwrap_or_default(),
             on_failure: route.and_then(|route| route.on_failure.clone()).unwrap_or_else(|| tenant.on_failure.clone()),
-        })
+        }
     }
 }
 
 impl Route {
-    fn fits(&self, caller_id: &str, called_number: &str) -> bool {
-        let dialled = self.extension.is_empty() || self.extension == called_number;
+    /// Why a call does not fit; none: it does.
+    fn misfit(&self, caller_id: &str, called_number: &str) -> Option<String> {
+        if !self.extension.is_empty() && self.extension != called_number {
+            return Some(format!("it wants {} dialled, not {called_number:?}", self.extension));
+        }
         let caller = match self.number.strip_suffix('*') {
             _ if self.number.is_empty() => true,
             Some(prefix) => caller_id.starts_with(prefix),
             None => self.number == caller_id,
         };
-        dialled && caller
+        (!caller).then(|| format!("it wants {} to call, not {caller_id:?}", self.number))
     }
 
     fn handler_name(&self) -> &str {
@@ -219,6 +279,28 @@ mod tests {
         assert_eq!(handler_for(&router, "+441", "1000"), "both");
         assert_eq!(handler_for(&router, "+441", "1001"), "default");
         assert_eq!(handler_for(&router, "+331", "1000"), "default");
+    }
+
+    #[test]
+    fn an_explanation_says_why_each_route_does_not_fit() {
+        let router = router(vec![
+            route("desk", "1000", "", "support"),
+            route("", "", "+44*", "uk"),
+            route("", "", "", "rest"),
+            route("", "", "", "never"),
+        ]);
+        let told = router.explain("voxtra", "+331", "2000").unwrap();
+        assert_eq!(told.routed, router.route("voxtra", "+331", "2000").unwrap());
+        let misfits: Vec<_> = told.tried.iter().map(|t| (t.route.as_str(), t.misfit.as_deref())).collect();
+        let wanted = [
+            ("desk", Some("it wants 1000 dialled, not \"2000\"")),
+            ("uk", Some("it wants +44* to call, not \"+331\"")),
+            ("rest", None),
+        ];
+        assert_eq!(misfits, wanted);
+        assert_eq!(router.explain("x", "", ""), Err(UnknownApp("x".into())));
+        let told = Router::single("a").explain("a", "", "").unwrap();
+        assert!(told.tried.is_empty() && told.routed.handler.as_str() == "default");
     }
 
     #[test]

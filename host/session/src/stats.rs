@@ -23,6 +23,12 @@ pub struct HostStats {
     pub dropped_handler_events: u64,
     /// Keys that were dropped because no handler took them.
     pub dropped_digits: u64,
+    /// Dispatch rules that failed, took too long, or chose a handler that is not there.
+    pub rule_failures: u64,
+    /// Events that left as they were because a filter failed or took too long.
+    pub filter_failures: u64,
+    /// Events that did not leave because too many of their call waited for a filter.
+    pub dropped_events: u64,
 }
 
 macro_rules! counters {
@@ -55,4 +61,7 @@ counters! {
     dropped_leg_events: leg_event_dropped,
     dropped_handler_events: handler_event_dropped,
     dropped_digits: digit_dropped,
+    rule_failures: rule_failed,
+    filter_failures: filter_failed,
+    dropped_events: event_dropped,
 }

@@ -1,4 +1,4 @@
-//! The call's open audio: at most one at a time.
+//! The call's open audio: at most one at a time, the handler's or the host's own for its prompts.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -6,10 +6,13 @@ use std::task::{Context, Poll, Waker};
 use serde_json::json;
 use tokio::time::timeout;
 use voxtra_core::verbs::HandlerEvent;
-use voxtra_core::{AudioSource, CallError, EventType, MediaLink};
+use voxtra_core::{CallError, EventType, MediaLink};
 
 use super::{CallTask, Done, LEG_VERB_LIMIT, leg_verb};
 use crate::call::Reply;
+
+/// Somebody who waits for audio at a rate.
+type Waiting = Option<(u32, Reply<MediaLink>)>;
 
 /// Where the audio stands.
 #[derive(Default)]
@@ -17,26 +20,26 @@ pub(super) enum Audio {
     #[default]
     Closed,
     Opening,
-    Open(Arc<dyn AudioSource>),
-    /// Being closed; somebody may wait to open it again.
-    Closing(Option<(u32, Reply<MediaLink>)>),
+    /// The handler's; the host's prompts may play on it too.
+    Open(MediaLink),
+    /// Being opened for the host's prompts; the handler may wait for it.
+    OwnOpening(Waiting),
+    /// Open for the host's prompts alone.
+    Own(MediaLink),
+    /// Being closed; the handler may wait to open it again.
+    Closing(Waiting),
 }
 
 impl Audio {
-    /// Whether losing it would matter.
-    pub(super) fn is_in_use(&self) -> bool {
-        matches!(self, Self::Opening | Self::Open(_))
-    }
-
     /// Whether it is open and its link is gone: word of that may come later than to who reads from it. Frames that
     /// nobody has read are lost by asking.
     pub(super) fn has_broken(&self) -> bool {
         /// More than the link keeps.
         const FRAMES_MAX: usize = 64;
-        let Self::Open(source) = self else { return false };
+        let Self::Open(link) = self else { return false };
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..FRAMES_MAX {
-            match source.poll_frame(&mut cx) {
+            match link.source.poll_frame(&mut cx) {
                 Poll::Ready(Some(_)) => {}
                 Poll::Ready(None) => return true,
                 Poll::Pending => return false,
@@ -59,8 +62,19 @@ impl CallTask {
                 let leg = Arc::clone(&self.leg);
                 self.work.spawn(async move { Done::AudioOpened(leg_verb(leg.open_media(rate_hz)).await, reply) });
             }
-            Audio::Closing(next @ None) => *next = Some((rate_hz, reply)),
-            Audio::Opening | Audio::Open(_) | Audio::Closing(Some(_)) => {
+            Audio::Closing(next @ None) | Audio::OwnOpening(next @ None) => *next = Some((rate_hz, reply)),
+            Audio::Own(link) if link.rate_hz == rate_hz => {
+                let link = link.clone();
+                self.audio_opened(Ok(link), reply);
+            }
+            Audio::Own(link) => {
+                let why = format!(
+                    "a prompt of the host's plays at {} Hz, and a call has one audio at a time; open it at that rate, or wait for the prompt's end",
+                    link.rate_hz
+                );
+                let _ = reply.send(Err(CallError::LimitExceeded(why)));
+            }
+            Audio::Opening | Audio::Open(_) | Audio::OwnOpening(Some(_)) | Audio::Closing(Some(_)) => {
                 let why =
                     "the call's audio is open already, and there is one at a time; drop that stream first".to_owned();
                 let _ = reply.send(Err(CallError::LimitExceeded(why)));
@@ -74,22 +88,34 @@ impl CallTask {
             Err(error) => {
                 self.audio = Audio::Closed;
                 let _ = reply.send(Err(error));
-                return;
+                return self.serve_waiting_prompts();
             }
         };
-        self.audio = Audio::Open(Arc::clone(&link.source));
+        self.audio = Audio::Open(link.clone());
         self.life.emit(EventType::MediaStarted, json!({"rate_hz": link.rate_hz}));
         self.tell_handler(HandlerEvent::MediaStarted);
         if reply.send(Ok(link)).is_err() {
             self.close_audio();
         }
+        self.serve_waiting_prompts();
     }
 
-    /// Closes it if it is open.
+    /// Closes the handler's audio if it is open; prompts of the host's that play on it go on.
     pub(super) fn close_audio(&mut self) {
         if !self.audio_stops() {
             return;
         }
+        if self.own_playing > 0
+            && let Audio::Open(link) = std::mem::take(&mut self.audio)
+        {
+            self.audio = Audio::Own(link);
+            return;
+        }
+        self.close_at_leg();
+    }
+
+    /// Closes what is open, whoever has it.
+    pub(super) fn close_at_leg(&mut self) {
         self.audio = Audio::Closing(None);
         let leg = Arc::clone(&self.leg);
         self.work.spawn(async move {
@@ -105,12 +131,27 @@ impl CallTask {
         {
             self.open_audio(rate_hz, reply);
         }
+        self.serve_waiting_prompts();
     }
 
-    /// Says that open audio has stopped; false when none is open.
+    /// The leg has lost its audio, or the handler's has broken; whether that ends the call.
+    pub(super) fn audio_lost(&mut self) -> bool {
+        let handlers = matches!(self.audio, Audio::Opening | Audio::Open(_));
+        if handlers && self.handing_on.is_none() {
+            return true;
+        }
+        // Who takes the call needs no audio of ours; and a prompt of the host's that cannot go on says so itself.
+        self.audio_stops();
+        if matches!(self.audio, Audio::Open(_) | Audio::Own(_)) {
+            self.audio = Audio::Closed;
+        }
+        false
+    }
+
+    /// Says that the handler's open audio has stopped; false when none is open.
     pub(super) fn audio_stops(&mut self) -> bool {
-        let Audio::Open(source) = &self.audio else { return false };
-        self.life.emit(EventType::MediaStopped, json!({"dropped_frames": source.dropped_frames()}));
+        let Audio::Open(link) = &self.audio else { return false };
+        self.life.emit(EventType::MediaStopped, json!({"dropped_frames": link.source.dropped_frames()}));
         self.tell_handler(HandlerEvent::MediaStopped);
         true
     }

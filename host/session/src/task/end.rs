@@ -11,11 +11,17 @@ use voxtra_core::{CallError, EndReason};
 use voxtra_plugins::{Outcome, SharedCall, StartError};
 
 use super::failure::{Stage, one_line};
+use super::recording::finish_recording;
 use super::{CallTask, End, HandlerRun};
+use crate::call::{Message, Reply};
 use crate::handlers::{HandlerInstance, HandlerVersion};
+use crate::place::PlacedEnd;
 
 /// How long a task that was told to stop may take to do so: guest code looks up every few milliseconds.
 const ABORT_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a recording may take to be complete on its disk. It is finished all the same when it takes longer.
+const RECORDING_END_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a hang-up hook gets even when the host's time to stop is over: a hook is never left out.
 const HOOK_AT_LEAST: Duration = Duration::from_millis(250);
@@ -24,50 +30,86 @@ type Stop = watch::Receiver<Option<Instant>>;
 
 impl CallTask {
     /// Everything that is left to do once it is decided that, and why, the call ends.
-    pub(super) async fn finish(mut self, end: End) {
+    pub(super) async fn finish(&mut self, end: End) -> EndReason {
         let reason = self.reason(end.reason);
         self.release(&reason, end.reply).await;
+        if self.recording.is_some() {
+            // A PBX that records has to be told before the leg is gone; what the host records can be finished meanwhile.
+            Box::pin(self.stop_pbx_recording()).await;
+        }
+        self.leg_events.close();
+        let recording = self.recording.take().map(|recording| Box::pin(finish_recording(recording)));
+        let recorded = async {
+            if let Some(recording) = recording {
+                recording.await;
+            }
+        };
         let (leg, limit) = (Arc::clone(&self.leg), self.life.host.options.leg_end_limit);
         let hung_up = limited(self.stop.clone(), limit, Duration::ZERO, leg.end(end.cause));
+        let recorded = limited(self.stop.clone(), RECORDING_END_LIMIT, HOOK_AT_LEAST, recorded);
         // The line is freed at once, whatever the handler does; and a PBX that does not answer keeps no hook waiting.
-        let (hung_up, ()) = tokio::join!(hung_up, self.part_from_handler(&reason));
+        let (hung_up, _, ()) = tokio::join!(hung_up, recorded, self.part_from_handler(&reason));
         if let Err(error) = hung_up.unwrap_or(Err(CallError::Timeout)) {
             tracing::warn!(call = %self.shared.info.id, %error, "the call could not be hung up at the PBX");
         }
-        self.life.close(&reason);
+        reason
+    }
+
+    /// Nothing is left of the call.
+    pub(super) fn close(self, reason: EndReason) {
+        let end = PlacedEnd {
+            answered: self.shared.is_answered(),
+            answered_by: self.answered_by,
+            duration_ms: self.shared.duration_ms(),
+            reason,
+        };
+        self.life.close(&end.reason);
+        if let Some(report) = self.report {
+            let _ = report.send(end);
+        }
     }
 
     async fn part_from_handler(&mut self, reason: &EndReason) {
         let handler = self.running.take().map(|task| (task, self.handler_limit()));
         let wound_down = wind_down(handler, self.stop.clone()).await;
         self.handler_gone(wound_down);
+        self.end_children();
+        self.take_down_made();
         self.run_hook(reason).await;
     }
 
     /// A caller who hangs up while the failure policy runs does not make the handler's failure undone.
     fn reason(&mut self, reason: EndReason) -> EndReason {
+        let handed_on = self.handing_on.as_ref().is_some_and(|handing_on| handing_on.is_accepted());
         match (&self.stage, reason) {
-            (Stage::Failed(failure), EndReason::CallerHungUp) => EndReason::HandlerFailed(failure.clone()),
+            (Stage::Failed(failure), EndReason::CallerHungUp) if !handed_on => {
+                EndReason::HandlerFailed(failure.clone())
+            }
             (_, reason) => reason,
         }
     }
 
     /// Nothing waits for the call any more, and nothing more is taken from its handler.
-    async fn release(&mut self, reason: &EndReason, asked_for_it: Option<super::Reply<()>>) {
+    async fn release(&mut self, reason: &EndReason, asked_for_it: Option<Reply<()>>) {
         self.shared.set_over(reason.final_state());
         self.audio_stops();
         self.shared.mailbox.end(reason.clone());
         if let Some(reply) = asked_for_it {
             let _ = reply.send(Ok(()));
         }
-        self.verbs.hang_up();
+        self.end_handing_on();
+        self.prompts.hang_up();
+        self.keys.hang_up();
         self.messages.close();
         while let Ok(message) = self.messages.try_recv() {
-            message.refuse(CallError::HungUp);
+            match message {
+                // Its handler was told that it leaves.
+                Message::Emit(..) => drop(self.on_message(message)),
+                message => message.refuse(CallError::HungUp),
+            }
         }
         // Verbs that are at the leg are dropped, and the replies that went with them.
         self.work.shutdown().await;
-        self.leg_events.close();
     }
 
     fn handler_gone(&mut self, wound_down: WoundDown) {
@@ -98,18 +140,20 @@ impl CallTask {
 
     async fn run_hook(&mut self, reason: &EndReason) {
         let instance = self.instance.take();
-        if !self.handler.has_hangup_hook() {
+        // The handler of a call that another has placed is at work there.
+        let by_parent = self.start.is_by_parent();
+        let Some(handler) = self.handler.clone().filter(|handler| !by_parent && handler.has_hangup_hook()) else {
             return;
-        }
+        };
         let ended = EndedCall {
-            info: self.shared.info.clone(),
+            info: self.shared.info().clone(),
             reason: reason.clone(),
             duration_ms: self.shared.duration_ms(),
             metadata: self.shared.metadata.list(),
         };
         let call: SharedCall = self.session_call();
         let guests = &self.life.host.runtimes.guests;
-        let mut hook = guests.spawn(on_hangup(Arc::clone(&self.handler), instance, call, ended));
+        let mut hook = guests.spawn(on_hangup(handler, instance, call, ended));
         let limit = self.life.host.options.hook_limit;
         let failure = match limited(self.stop.clone(), limit, HOOK_AT_LEAST, &mut hook).await {
             Some(Ok(Ok(Outcome::Returned))) => return,

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-use tokio::time::{Instant, timeout};
-use voxtra_core::{CallError, CallState, EndReason, EventType, HandlerName, HangupCause};
+use tokio::time::timeout;
+use voxtra_core::{CallError, EndReason, HandlerName, HangupCause};
 use voxtra_plugins::{CallHost, Outcome};
 
-use super::{CallTask, Done, End, HandlerRun, leg_verb};
+use super::{CallTask, Done, End, HandlerRun};
 use crate::call::SessionCall;
 use crate::options::Then;
 
@@ -18,22 +17,17 @@ pub(super) enum Stage {
     Handling { last: bool },
     /// A handler failed with this sentence and the policy runs.
     Failed(String),
-    /// It is being handed on, which takes until then at most.
-    Transferring { target: String, deadline: Instant },
-}
-
-impl Stage {
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Transferring { deadline, .. } => Some(*deadline),
-            Self::Handling { .. } | Self::Failed(_) => None,
-        }
-    }
 }
 
 impl CallTask {
     pub(super) fn on_handler_run(&mut self, run: HandlerRun) -> Option<End> {
+        self.end_children();
+        let run = self.keep_run_while_handing_on(run)?;
         self.instance = run.instance;
+        if self.farewell.is_some() {
+            // The last prompts play, and end the call.
+            return None;
+        }
         let failure = match run.outcome {
             Ok(Outcome::Returned) => return Some(End::because(EndReason::HandlerReturned)),
             Ok(Outcome::Error(error)) => format!("the handler returned an error: {error}"),
@@ -46,8 +40,8 @@ impl CallTask {
     fn handler_failed(&mut self, failure: String) -> Option<End> {
         self.life.host.counters.handler_failed();
         self.report_error(&failure);
-        // An instance that lives still holds its stream, and prompts do not play beside it.
-        self.close_audio();
+        // An instance that lives still holds its stream.
+        self.clear_the_line();
         let last = matches!(self.stage, Stage::Handling { last: true });
         self.stage = Stage::Failed(failure);
         if last {
@@ -69,9 +63,7 @@ impl CallTask {
         match self.on_failure.then.clone() {
             Then::HangUp => self.give_up(),
             Then::Transfer(target) => {
-                self.shared.set_state(CallState::Transferring);
-                let leg = Arc::clone(&self.leg);
-                self.work.spawn(async move { Done::Transferred(leg_verb(leg.transfer(&target)).await) });
+                self.hand_on_for_policy(target);
                 None
             }
             Then::Handler(name) => self.hand_over(&name),
@@ -87,48 +79,17 @@ impl CallTask {
         self.life.host.hand_over(&self.shared.info.id, Arc::clone(&next));
         // Before the next one opens anything: what the instance holds closes with it.
         self.instance = None;
-        self.handler = next;
+        self.handler = Some(next);
         self.forget_keys();
         self.stage = Stage::Handling { last: true };
         self.start_handler();
         None
     }
 
-    pub(super) fn transferred(&mut self, result: Result<(), CallError>) -> Option<End> {
-        if let Err(error) = result {
-            self.report_error(&format!("the failure policy's transfer failed: {error}"));
-            return self.give_up();
-        }
-        let Then::Transfer(target) = self.on_failure.then.clone() else { return self.give_up() };
-        self.tell_of_transfer();
-        let deadline = Instant::now() + self.life.host.options.transfer_limit;
-        self.stage = Stage::Transferring { target, deadline };
-        None
-    }
-
-    /// Once: the leg's end can come before the transfer's own outcome, or without one.
-    pub(super) fn tell_of_transfer(&self) {
-        let data = match (&self.stage, &self.on_failure.then) {
-            (Stage::Transferring { .. }, _) => return,
-            (Stage::Failed(_), Then::Transfer(target)) => json!({"target": target}),
-            _ => json!({}),
-        };
-        self.life.emit(EventType::CallTransferred, data);
-    }
-
-    pub(super) fn transfer_timed_out(&mut self, now: Instant) -> Option<End> {
-        let Stage::Transferring { target, deadline } = &self.stage else { return None };
-        (now >= *deadline).then(|| {
-            let limit_s = self.life.host.options.transfer_limit.as_secs();
-            let why = format!("the transfer to {target} was not over after {limit_s} s");
-            End::because(EndReason::TelephonyFailed(why))
-        })
-    }
-
-    fn give_up(&mut self) -> Option<End> {
+    pub(super) fn give_up(&mut self) -> Option<End> {
         let failure = match &self.stage {
             Stage::Failed(failure) => failure.clone(),
-            Stage::Handling { .. } | Stage::Transferring { .. } => "the handler failed".to_owned(),
+            Stage::Handling { .. } => "the handler failed".to_owned(),
         };
         let cause = if self.shared.is_answered() { HangupCause::Normal } else { HangupCause::Congestion };
         Some(End { reason: EndReason::HandlerFailed(failure), cause, reply: None })

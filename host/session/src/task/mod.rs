@@ -2,30 +2,49 @@
 //! message; nothing that takes time is waited for here, so that a hang-up is never late.
 
 mod audio;
+mod begin;
 mod end;
 mod failure;
+mod hand_on;
+mod keys;
+mod made;
+mod own_prompts;
+mod prompts;
+mod recording;
 mod verbs;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use voxtra_core::telephony::LegEnd;
-use voxtra_core::verbs::{Dtmf, HandlerEvent};
-use voxtra_core::{CallError, EndReason, EventType, HangupCause, Leg, LegEvent, MediaLink, NewLeg, PlaybackId};
-use voxtra_plugins::{Outcome, SharedCall, StartError};
+use voxtra_core::verbs::{AnsweredBy, HandlerEvent};
+use voxtra_core::{
+    CallError, CallState, EndReason, EventType, Exchange, HandlerName, HangupCause, Leg, LegEvent, MediaLink,
+    PlaybackId,
+};
+use voxtra_plugins::{Outcome, StartError};
 
 use self::audio::Audio;
+pub(crate) use self::begin::Start;
 use self::failure::Stage;
-use self::verbs::Verbs;
+use self::hand_on::HandingOn;
+use self::keys::Keys;
+use self::made::Made;
+use self::own_prompts::OwnPrompt;
+#[cfg(test)]
+pub(crate) use self::own_prompts::say;
+use self::prompts::Prompts;
+use self::recording::{Recorded, Recording};
 use crate::call::{CallShared, MESSAGES_MAX, Message, Reply, SessionCall};
 use crate::handlers::{HandlerInstance, HandlerVersion};
-use crate::inbox::Raised;
+use crate::inbox::{HangupBy, Raised};
 use crate::life::CallLife;
 use crate::options::OnFailure;
+use crate::place::PlacedEnd;
 
 /// How long a verb may take at the leg. Adapters have shorter limits of their own; this is for one that forgets.
 const LEG_VERB_LIMIT: Duration = Duration::from_secs(60);
@@ -33,38 +52,84 @@ const LEG_VERB_LIMIT: Duration = Duration::from_secs(60);
 /// Verbs of one call that may be under way at once. A handler of today's contract has one.
 const WORK_MAX: usize = 32;
 
+/// What a call begins with.
+pub(crate) struct NewCall {
+    pub(crate) leg: Arc<dyn Leg>,
+    pub(crate) leg_events: mpsc::Receiver<LegEvent>,
+    pub(crate) exchange: Arc<dyn Exchange>,
+    /// Whether it is answered already.
+    pub(crate) answered: bool,
+    pub(crate) start: Start,
+    pub(crate) on_failure: OnFailure,
+    /// Of a call that we placed: until when it may ring.
+    pub(crate) rings_until: Option<Instant>,
+    /// Who wants to know how it ended.
+    pub(crate) report: Option<oneshot::Sender<PlacedEnd>>,
+}
+
 /// See the module.
 pub(crate) struct CallTask {
     leg: Arc<dyn Leg>,
     leg_events: mpsc::Receiver<LegEvent>,
+    exchange: Arc<dyn Exchange>,
     answered_at_start: bool,
+    rung: bool,
+    rings_until: Option<Instant>,
     messages: mpsc::Receiver<Message>,
     to_self: mpsc::Sender<Message>,
     stop: watch::Receiver<Option<Instant>>,
     /// What is under way at the leg.
     work: JoinSet<Done>,
-    handler: Arc<dyn HandlerVersion>,
+    start: Start,
+    /// Who has the call; in a call that a handler has placed, that handler; none: nobody.
+    handler: Option<Arc<dyn HandlerVersion>>,
     running: Option<JoinHandle<HandlerRun>>,
     /// The handler's instance, between its return and its hang-up hook.
     instance: Option<Box<dyn HandlerInstance>>,
     on_failure: OnFailure,
     stage: Stage,
-    verbs: Verbs,
+    handing_on: Option<Box<HandingOn>>,
+    prompts: Prompts,
+    keys: Keys,
     audio: Audio,
+    /// The host's own prompts that wait for the audio, and how many play on it.
+    own_waiting: Vec<OwnPrompt>,
+    own_playing: usize,
+    recording: Option<Box<Recording>>,
+    made: Option<Box<Made>>,
+    /// The class of the music that plays while the call is on hold.
+    music: Option<String>,
+    farewell: Option<Farewell>,
+    answered_by: Option<AnsweredBy>,
+    report: Option<oneshot::Sender<PlacedEnd>>,
     shared: Arc<CallShared>,
     life: CallLife,
 }
 
+/// The last prompts of a host that stops.
+struct Farewell {
+    playing: PlaybackId,
+    deadline: Instant,
+}
+
 /// Something that took time is done.
 enum Done {
+    /// A verb whose outcome changes nothing here has answered whoever asked.
+    Nothing,
     Answered(Result<(), CallError>, Reply<()>),
+    Held(String, Result<(), CallError>, Reply<()>),
+    Unheld(Result<(), CallError>, Reply<()>),
     PlayStarted(PlaybackId, Result<(), CallError>),
     PlayStopped(PlaybackId),
-    DtmfSent(Result<(), CallError>, Reply<()>),
+    OwnPlayed(PlaybackId, Result<(), CallError>),
     AudioOpened(Result<MediaLink, CallError>, Reply<MediaLink>),
+    OwnAudioOpened(Result<MediaLink, CallError>),
     AudioClosed,
     Apologised,
-    Transferred(Result<(), CallError>),
+    HandedOn(Result<(), CallError>),
+    Made(made::MadeDone),
+    Detected(AnsweredBy, Option<Reply<AnsweredBy>>),
+    NotDetected(CallError, Option<Reply<AnsweredBy>>),
 }
 
 /// How a handler's run ended, and what is left of it.
@@ -88,49 +153,59 @@ impl End {
 }
 
 impl CallTask {
-    pub(crate) fn new(
-        life: CallLife,
-        leg: NewLeg,
-        leg_events: mpsc::Receiver<LegEvent>,
-        handler: Arc<dyn HandlerVersion>,
-        on_failure: OnFailure,
-        stop: watch::Receiver<Option<Instant>>,
-    ) -> Self {
+    pub(crate) fn new(life: CallLife, call: NewCall, stop: watch::Receiver<Option<Instant>>) -> Self {
         let (to_self, messages) = mpsc::channel(MESSAGES_MAX);
         Self {
-            leg: leg.leg,
-            leg_events,
-            answered_at_start: leg.answered,
+            leg: call.leg,
+            leg_events: call.leg_events,
+            exchange: call.exchange,
+            answered_at_start: call.answered,
+            rung: false,
+            rings_until: call.rings_until,
             messages,
             to_self,
             stop,
             work: JoinSet::new(),
-            handler,
+            handler: call.start.handler().cloned(),
+            start: call.start,
             running: None,
             instance: None,
-            on_failure,
+            on_failure: call.on_failure,
             stage: Stage::Handling { last: false },
-            verbs: Verbs::default(),
+            handing_on: None,
+            prompts: Prompts::default(),
+            keys: Keys::default(),
             audio: Audio::default(),
+            own_waiting: Vec::new(),
+            own_playing: 0,
+            recording: None,
+            made: None,
+            music: None,
+            farewell: None,
+            answered_by: None,
+            report: call.report,
             shared: Arc::clone(&life.shared),
             life,
         }
     }
 
-    pub(crate) async fn run(mut self) {
-        self.begin();
-        let end = self.live().await;
-        self.finish(end).await;
+    /// Where the call's verbs go.
+    pub(crate) fn messages(&self) -> mpsc::Sender<Message> {
+        self.to_self.clone()
     }
 
-    fn begin(&mut self) {
-        self.life.begin(self.handler.name().as_str(), self.handler.version());
-        if self.answered_at_start {
-            self.answered();
-        } else {
-            self.life.emit(EventType::CallRinging, json!({}));
-        }
-        self.start_handler();
+    pub(crate) async fn run(mut self) {
+        let nobody = match &self.start {
+            // Seldom, and large: not in every call's own memory.
+            Start::Rules { .. } => Box::pin(self.ask_rules()).await.err(),
+            _ => None,
+        };
+        let end = match self.begin(nobody) {
+            Some(end) => end,
+            None => self.live().await,
+        };
+        let reason = self.finish(end).await;
+        self.close(reason);
     }
 
     async fn live(&mut self) -> End {
@@ -147,6 +222,10 @@ impl CallTask {
                 }
                 () = sleep_until(deadline) => self.on_time(),
                 run = handler_run(&mut self.running) => self.on_handler_run(run),
+                recorded = recorded(&mut self.recording) => {
+                    self.recording_over(recorded);
+                    None
+                }
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.on_done(done),
                     // Who knows what it has left behind.
@@ -157,6 +236,10 @@ impl CallTask {
                 Some(message) = self.messages.recv() => self.on_message(message),
             };
             if let Some(end) = end {
+                return end;
+            }
+            // Whatever happened may have been the end of the last prompts.
+            if let Some(end) = self.farewell_over() {
                 return end;
             }
         }
@@ -178,31 +261,39 @@ impl CallTask {
             }
             return Some(self.leg_ended(end));
         }
-        if broken || raised.media_lost && self.audio.is_in_use() {
+        if broken && self.handing_on.is_none() || raised.media_lost && self.audio_lost() {
             return Some(End::because(EndReason::MediaLost));
         }
-        raised.hangup.then(|| End::because(EndReason::HandlerHungUp))
+        if let Some(by) = raised.hangup {
+            return Some(End::because(match by {
+                HangupBy::Operator => EndReason::OperatorHungUp,
+                HangupBy::Parent => EndReason::HandlerReturned,
+            }));
+        }
+        raised.farewell.and_then(|prompts| self.say_farewell(&prompts))
     }
 
     fn leg_ended(&mut self, end: LegEnd) -> End {
-        End::because(match end {
+        let reason = match end {
             LegEnd::HungUp => EndReason::CallerHungUp,
-            LegEnd::Transferred => {
-                self.tell_of_transfer();
-                EndReason::Transferred
-            }
+            LegEnd::Transferred => EndReason::Transferred,
+            LegEnd::NotAnswered(cause) => EndReason::NotAnswered(cause),
             LegEnd::Failed(why) => EndReason::TelephonyFailed(why),
-        })
+        };
+        let reply = self.hand_on_ended(&reason);
+        End { reason, cause: HangupCause::Normal, reply }
     }
 
     fn on_leg_event(&mut self, event: LegEvent) {
         match event {
+            LegEvent::Ringing => self.rings(),
             LegEvent::Answered => self.answered(),
             LegEvent::Dtmf(dtmf) => self.key_pressed(dtmf),
             LegEvent::PlaybackFinished { id, outcome } => {
                 let failed = |why| CallError::Telephony(format!("the prompt could not be played: {why}"));
-                self.playback_over(&id, outcome.map_err(failed));
+                self.part_over(&id, outcome.map_err(failed));
             }
+            LegEvent::RecordingFinished { id, outcome } => self.pbx_recorded(&id, outcome),
             // These come as signals.
             LegEvent::MediaLost | LegEvent::Ended(_) => {}
         }
@@ -211,17 +302,20 @@ impl CallTask {
     fn on_time(&mut self) -> Option<End> {
         let now = Instant::now();
         if now >= self.call_limit() {
-            let limit = humantime::format_duration(self.life.host.options.call_limit);
-            let why =
-                format!("the call lasted {limit}, the longest that one may; raise the limit if that is too short");
-            return Some(End::because(EndReason::HandlerFailed(why)));
+            return Some(End::because(EndReason::CallLimit));
+        }
+        if !self.shared.is_answered() && self.rings_until.is_some_and(|until| now >= until) {
+            return Some(End::because(EndReason::NotAnswered(HangupCause::NoAnswer)));
         }
         self.gathering_timed_out(now);
-        self.transfer_timed_out(now)
+        self.hand_on_timed_out(now)
     }
 
     fn next_deadline(&self) -> Instant {
-        let soonest = [self.verbs.deadline(), self.stage.deadline()].into_iter().flatten().min();
+        let rings_until = self.rings_until.filter(|_| !self.shared.is_answered());
+        let hand_on = self.handing_on.as_ref().and_then(|handing_on| handing_on.deadline());
+        let farewell = self.farewell.as_ref().map(|farewell| farewell.deadline);
+        let soonest = [self.keys.deadline(), hand_on, rings_until, farewell].into_iter().flatten().min();
         soonest.map_or(self.call_limit(), |soonest| soonest.min(self.call_limit()))
     }
 
@@ -231,27 +325,46 @@ impl CallTask {
 
     fn on_done(&mut self, done: Done) -> Option<End> {
         match done {
+            Done::Nothing => {}
             Done::Answered(result, reply) => {
                 if result.is_ok() {
                     self.answered();
                 }
                 let _ = reply.send(result);
             }
-            Done::PlayStarted(id, result) => self.playback_started(&id, result),
-            Done::PlayStopped(id) => self.playback_over(&id, Ok(())),
-            Done::DtmfSent(result, reply) => drop(reply.send(result)),
+            Done::Held(class, result, reply) => self.held(class, result, reply),
+            Done::Unheld(result, reply) => self.unheld(result, reply),
+            Done::PlayStarted(id, result) => self.part_started(&id, result),
+            Done::PlayStopped(id) => self.part_over(&id, Ok(())),
+            Done::OwnPlayed(id, result) => {
+                self.part_over(&id, result);
+                self.own_prompt_over();
+            }
             Done::AudioOpened(result, reply) => self.audio_opened(result, reply),
+            Done::OwnAudioOpened(result) => self.own_audio_opened(result),
             Done::AudioClosed => self.audio_closed(),
             Done::Apologised => return self.apologised(),
-            Done::Transferred(result) => return self.transferred(result),
+            Done::HandedOn(result) => return self.handed_on(result),
+            Done::Made(made) => self.made(made),
+            Done::Detected(who, reply) => self.detected(who, reply),
+            Done::NotDetected(error, reply) => self.not_detected(error, reply),
         }
         None
+    }
+
+    /// The other side of a call that we placed rings. Told twice, it counts once.
+    fn rings(&mut self) {
+        if self.rings_until.is_some() && !self.shared.is_answered() && !std::mem::replace(&mut self.rung, true) {
+            self.life.emit(EventType::CallRinging, json!({}));
+            self.tell_handler(HandlerEvent::Ringing);
+        }
     }
 
     fn answered(&mut self) {
         if self.shared.set_answered() {
             self.life.emit(EventType::CallAnswered, json!({}));
             self.tell_handler(HandlerEvent::Answered);
+            self.start_on_answer();
         }
     }
 
@@ -263,37 +376,47 @@ impl CallTask {
 
     /// The call as a handler, or the failure policy, is given it.
     fn session_call(&self) -> Arc<SessionCall> {
-        Arc::new(SessionCall::new(Arc::clone(&self.shared), self.handler.name().clone(), self.to_self.clone()))
+        let host = &self.life.host;
+        Arc::new(SessionCall::new(
+            Arc::clone(&self.shared),
+            self.handler_name(),
+            self.to_self.clone(),
+            host.tenant(&self.shared.info.tenant),
+            Arc::clone(&host.dialling),
+        ))
     }
 
-    fn start_handler(&mut self) {
-        let handler = Arc::clone(&self.handler);
-        let call: SharedCall = self.session_call();
-        self.running = Some(self.life.host.runtimes.guests.spawn(run_handler(handler, call)));
+    fn handler_name(&self) -> HandlerName {
+        self.handler.as_ref().map_or_else(|| HandlerName::from(""), |handler| handler.name().clone())
     }
 
     fn report_error(&self, message: &str) {
-        let handler = self.handler.name().as_str();
-        tracing::warn!(call = %self.shared.info.id, tenant = %self.shared.info.tenant, handler, "{message}");
-        self.life.emit(EventType::Error, json!({"message": message, "handler": handler}));
+        let handler = self.handler_name();
+        tracing::warn!(call = %self.shared.info.id, tenant = %self.shared.info.tenant, %handler, "{message}");
+        self.life.emit(EventType::Error, json!({"message": message, "handler": handler.as_str()}));
     }
-}
 
-/// A key as the contract knows it.
-fn known_key(dtmf: Dtmf) -> Option<Dtmf> {
-    let digit = dtmf.digit.to_ascii_uppercase();
-    voxtra_core::verbs::DTMF_DIGITS.contains(digit).then_some(Dtmf { digit, ..dtmf })
-}
+    /// The host is stopping: the caller hears that, and then the call ends. What plays is stopped.
+    fn say_farewell(&mut self, prompts: &[String]) -> Option<End> {
+        if self.farewell.is_some() {
+            return None;
+        }
+        if prompts.is_empty() || self.handing_on.is_some() || self.shared.state() == CallState::Ringing {
+            return Some(End::because(EndReason::HostStopping));
+        }
+        self.stop_all_prompts();
+        self.clear_the_line();
+        let playing = self.play_for_nobody(prompts.to_vec());
+        let deadline = Instant::now() + self.life.host.options.farewell_limit;
+        self.farewell = Some(Farewell { playing, deadline });
+        None
+    }
 
-async fn run_handler(handler: Arc<dyn HandlerVersion>, call: SharedCall) -> HandlerRun {
-    let mut instance = match handler.start(call).await {
-        Ok(instance) => instance,
-        Err(error) => return HandlerRun { outcome: Err(error), instance: None },
-    };
-    let outcome = instance.handle().await;
-    // A dead instance goes here, where guests run.
-    let instance = instance.is_alive().then_some(instance);
-    HandlerRun { outcome: Ok(outcome), instance }
+    fn farewell_over(&self) -> Option<End> {
+        let farewell = self.farewell.as_ref()?;
+        let over = !self.prompts.plays(&farewell.playing) || Instant::now() >= farewell.deadline;
+        over.then(|| End::because(EndReason::HostStopping))
+    }
 }
 
 /// The outcome of the handler that runs; for ever waiting when none does.
@@ -305,6 +428,14 @@ async fn handler_run(running: &mut Option<JoinHandle<HandlerRun>>) -> HandlerRun
         outcome: Err(StartError::Failed(format!("its task was lost ({error}); this is a fault of the host"))),
         instance: None,
     })
+}
+
+/// How the recording that is made ended; for ever waiting when none is.
+async fn recorded(recording: &mut Option<Box<Recording>>) -> Recorded {
+    match recording {
+        Some(recording) => recording.over().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns when the host is stopping.

@@ -116,6 +116,22 @@ async fn a_failed_handlers_audio_is_closed_before_the_prompt_plays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_on_hold_is_taken_back_before_the_prompt() {
+    let kit = Kit::new([TestHandler::default(|call| async move {
+        call.answer().await.unwrap();
+        call.hold(String::new()).await.unwrap();
+        trap()
+    })]);
+    let leg = kit.call_with(leg_with_prompts_of(SECOND), "c1");
+    sleep(SECOND / 2).await;
+    assert_eq!(kit.host.calls()[0].state, CallState::InProgress);
+    kit.host.idle().await;
+    let verbs = leg.verbs();
+    let at = |wanted: fn(&LegVerb) -> bool| verbs.iter().position(wanted).unwrap();
+    assert!(at(|v| *v == LegVerb::Unhold) < at(|v| matches!(v, LegVerb::Play(_))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_policy_can_hand_the_caller_on() {
     let kit = kit_with(policy(Some(&["wait"]), Then::Transfer("200".into())), [traps()]);
     let leg = kit.call_with(leg_with_prompts_of(SECOND), "c1");

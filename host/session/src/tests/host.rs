@@ -115,7 +115,7 @@ async fn calls_can_be_listed_and_hung_up() {
     assert!(kit.host.hangup(&CallId::from("c1")));
     assert!(!kit.host.hangup(&CallId::from("c2")));
     kit.host.idle().await;
-    assert_eq!(kit.end_reason(), "handler-hung-up");
+    assert_eq!(kit.end_reason(), "operator-hung-up");
     assert_eq!(leg.verbs(), [LegVerb::End(HangupCause::Normal)]);
     assert!(kit.host.calls().is_empty() && !kit.host.hangup(&CallId::from("c1")));
 }
@@ -187,7 +187,7 @@ fn calls_on_many_threads_each_end_once() {
     let (started, told) = (Arc::clone(&handlers), Arc::clone(&sink));
     let runtimes = Runtimes { control: control.handle().clone(), guests: guests.handle().clone() };
     let host = Host::new(HostOptions::default(), started, Router::single("voxtra"), told, runtimes);
-    let kit = Kit { host, sink, handlers };
+    let kit = Kit { host, sink, handlers, exchange: FakeExchange::new() };
     let legs: Vec<_> = (0..CALLS)
         .map(|n| {
             let leg = FakeLeg::new();

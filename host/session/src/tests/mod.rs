@@ -3,11 +3,21 @@
 
 mod audio;
 mod ending;
+mod events;
 mod failure;
+mod hand_on;
 mod host;
 mod keys;
+mod life;
+mod made;
 mod once;
+mod own_prompts;
+mod placing;
 mod play;
+mod playback;
+mod recording;
+mod rules;
+mod verbs;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,15 +27,17 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use voxtra_core::event::RecordingEventSink;
-use voxtra_core::fake::FakeLeg;
+use voxtra_core::fake::{FakeExchange, FakeLeg};
 use voxtra_core::telephony::LegEnd;
 use voxtra_core::verbs::{Dtmf, EndedCall};
 use voxtra_core::{BoxFuture, CallId, EventType, HandlerName, LegEvent, PlaybackId, Switchboard, TenantId};
 use voxtra_plugins::{Outcome, SharedCall, StartError, Trap, TrapKind};
 
+use crate::dial::DialPolicy;
 use crate::handlers::{HandlerInstance, HandlerVersion, Handlers};
 use crate::host::Host;
 use crate::options::{HostOptions, OnFailure, Runtimes};
+use crate::ports::HostPorts;
 use crate::router::{Router, TenantRoutes};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -153,6 +165,7 @@ struct Kit {
     host: Arc<Host>,
     sink: Arc<RecordingEventSink>,
     handlers: Arc<TestHandlers>,
+    exchange: Arc<FakeExchange>,
 }
 
 impl Kit {
@@ -161,13 +174,48 @@ impl Kit {
     }
 
     fn with(options: HostOptions, on_failure: OnFailure, handlers: impl IntoIterator<Item = TestHandler>) -> Self {
+        Self::with_all(options, on_failure, handlers, |_| {})
+    }
+
+    /// A host with more than an event sink.
+    fn with_ports(handlers: impl IntoIterator<Item = TestHandler>, set: impl FnOnce(&mut HostPorts)) -> Self {
+        Self::with_all(HostOptions::default(), OnFailure::default(), handlers, set)
+    }
+
+    fn with_all(
+        options: HostOptions,
+        on_failure: OnFailure,
+        handlers: impl IntoIterator<Item = TestHandler>,
+        set: impl FnOnce(&mut HostPorts),
+    ) -> Self {
         let handlers = catalog(handlers);
         let sink = Arc::<RecordingEventSink>::default();
         let tenant = TenantRoutes { app: "voxtra".into(), on_failure, ..TenantRoutes::default() };
         let router = Router::new([tenant]).unwrap();
         let runtimes = Runtimes::single(Handle::current());
-        let (started, told) = (Arc::clone(&handlers), Arc::clone(&sink));
-        Self { host: Host::new(options, started, router, told, runtimes), sink, handlers }
+        let mut ports = HostPorts::from(Arc::clone(&sink));
+        set(&mut ports);
+        let host = Host::new(options, Arc::clone(&handlers) as Arc<dyn Handlers>, router, ports, runtimes);
+        Self { host, sink, handlers, exchange: FakeExchange::new() }
+    }
+
+    /// The tenant may dial two digits that begin with 9, and `PJSIP/100`.
+    fn may_dial(self) -> Self {
+        let policy = DialPolicy {
+            patterns: vec!["9X".into()],
+            template: "PJSIP/{number}@trunk".into(),
+            endpoints: vec!["PJSIP/100".into()],
+            caller_ids: vec!["+100".into()],
+            contexts: vec!["sales".into()],
+            ..DialPolicy::default()
+        };
+        self.host.set_dial_policies([(TenantId::default(), policy)]).unwrap();
+        self
+    }
+
+    /// The leg that was placed as the so-manieth.
+    fn placed(&self, n: usize) -> Arc<FakeLeg> {
+        Arc::clone(&self.exchange.placed()[n].1)
     }
 
     /// A call comes in.
@@ -176,7 +224,7 @@ impl Kit {
     }
 
     fn call_with(&self, leg: Arc<FakeLeg>, id: &str) -> Arc<FakeLeg> {
-        leg.connect(self.host.incoming(leg.incoming(id)).unwrap());
+        leg.connect(self.host.incoming(leg.incoming_at(id, &self.exchange)).unwrap());
         leg
     }
 
@@ -206,6 +254,13 @@ impl Kit {
 
     fn end_reason(&self) -> String {
         self.said(EventType::CallEnded, "reason")
+    }
+
+    /// Why this one of several calls ended.
+    fn end_reason_of(&self, id: &str) -> String {
+        let events = self.sink.events();
+        let ended = events.iter().find(|e| e.kind == EventType::CallEnded && e.session_id.as_str() == id);
+        ended.and_then(|e| e.data["reason"].as_str()).unwrap_or("none").to_owned()
     }
 
     /// The end of a call was told once, and last of all.

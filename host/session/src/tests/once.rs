@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, timeout};
-use voxtra_core::fake::{Fate, LegVerb, VerbKind};
+use voxtra_core::fake::{BridgeVerb, DeskVerb, FakeDesk, Fate, LegVerb, SnoopVerb, VerbKind};
 use voxtra_core::telephony::LegEnd;
+use voxtra_core::verbs::Recorder;
 use voxtra_core::{CallError, HangupCause, LegEvent};
 use voxtra_plugins::Outcome;
 
@@ -25,10 +26,12 @@ enum Signal {
     HandlerReturns,
     HandlerErrs,
     HandlerTraps,
+    HandlerHandsOn,
+    Drain,
     TimeLimit,
 }
 
-const SIGNALS: [Signal; 12] = [
+const SIGNALS: [Signal; 14] = [
     Signal::CallerHangsUp,
     Signal::Transferred,
     Signal::PbxFails,
@@ -40,6 +43,8 @@ const SIGNALS: [Signal; 12] = [
     Signal::HandlerReturns,
     Signal::HandlerErrs,
     Signal::HandlerTraps,
+    Signal::HandlerHandsOn,
+    Signal::Drain,
     Signal::TimeLimit,
 ];
 
@@ -82,10 +87,15 @@ fn puppet(orders: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Signal>>>, hook
         async move {
             let _ = call.answer().await;
             let _ = call.open_audio(8_000).await;
+            // Everything that has to go again.
+            let _ = call.record_start(recording::options(Recorder::Host)).await;
+            let _made =
+                (call.create_bridge().await, call.snoop(made::ear()).await, call.originate(placing::to("91")).await);
             let mut orders = orders.lock().await;
             loop {
                 match orders.recv().await {
                     Some(Signal::HandlerHangsUp) => call.hangup(HangupCause::Normal).await.unwrap(),
+                    Some(Signal::HandlerHandsOn) => drop(call.transfer("200".into()).await),
                     Some(Signal::HandlerErrs) => return Outcome::Error("told to".into()),
                     Some(Signal::HandlerTraps) => return trap(),
                     _ => return Outcome::Returned,
@@ -101,7 +111,10 @@ async fn live_through(signals: &[(Signal, u64)], odd: &Circumstances) {
     let handler = puppet(Arc::new(tokio::sync::Mutex::new(orders)), odd.hook_traps);
     let play = if odd.prompts { None } else { Some(Vec::new()) };
     let on_failure = OnFailure { play, then: odd.then.clone() };
-    let kit = Kit::with(HostOptions { call_limit: 20 * SECOND, ..HostOptions::default() }, on_failure, [handler]);
+    let options = HostOptions { call_limit: 20 * SECOND, ..HostOptions::default() };
+    let desk = FakeDesk::new();
+    let keeps = Arc::clone(&desk);
+    let kit = Kit::with_all(options, on_failure, [handler], |ports| ports.desk = Some(keeps)).may_dial();
     let leg = leg_with_prompts_of(SECOND);
     if let Some(fate) = odd.end_fate.clone() {
         leg.set_fate(VerbKind::End, fate);
@@ -120,22 +133,44 @@ async fn live_through(signals: &[(Signal, u64)], odd: &Circumstances) {
                 let host = Arc::clone(&kit.host);
                 tokio::spawn(async move { host.shutdown(SECOND).await });
             }
+            Signal::Drain => {
+                let host = Arc::clone(&kit.host);
+                tokio::spawn(async move { host.drain(SECOND, sounds(&["bye"])).await });
+            }
             Signal::TimeLimit => sleep(21 * SECOND).await,
             told => drop(order.send(*told)),
         }
     }
     timeout(60 * SECOND, kit.host.idle()).await.expect("the call is still there");
 
+    // What was made beside the call is gone when it is, or a moment later.
+    settle().await;
+
     kit.assert_ended_once("c1");
+    let legs = kit.exchange.placed();
+    for (placed, leg) in &legs {
+        kit.assert_ended_once(placed.id.as_str());
+        assert_eq!(leg.count(|v| matches!(v, LegVerb::End(_))), 1, "a placed call was hung up");
+    }
+    for bridge in kit.exchange.bridges() {
+        assert_eq!(bridge.verbs(), [BridgeVerb::Destroy]);
+    }
+    for snoop in leg.snoops() {
+        assert_eq!(snoop.verbs().iter().filter(|v| **v == SnoopVerb::Stop).count(), 1);
+    }
+    let count = |is: fn(&DeskVerb) -> bool| desk.verbs().iter().filter(|verb| is(verb)).count();
+    let (opened, finished) = (count(|v| matches!(v, DeskVerb::Open(_))), count(|v| matches!(v, DeskVerb::Finish(_))));
+    assert_eq!(opened, finished, "recordings");
     assert_eq!(leg.count(|v| matches!(v, LegVerb::End(_))), 1, "hung up at the leg");
     assert_eq!(kit.hooked().len(), 1, "the hook ran");
     let started = kit.kinds("c1").iter().filter(|k| **k == EventType::CallStarted).count();
     let failed = kit.kinds("c1").iter().filter(|k| **k == EventType::CallFailed).count();
-    let fails = matches!(kit.end_reason().as_str(), "handler-failed" | "telephony-failed" | "media-lost");
+    let fails = matches!(kit.end_reason_of("c1").as_str(), "handler-failed" | "telephony-failed" | "media-lost");
     assert_eq!((started, failed), (1, usize::from(fails)));
-    assert_eq!(kit.hooked()[0].1.reason.as_str(), kit.end_reason(), "the hook and the event tell the same");
+    assert_eq!(kit.hooked()[0].1.reason.as_str(), kit.end_reason_of("c1"), "the hook and the event tell the same");
     let stats = kit.host.stats();
-    assert_eq!((stats.started, stats.ended, stats.lost), (1, 1, 0));
+    let calls = 1 + legs.len() as u64;
+    assert_eq!((stats.started, stats.ended, stats.lost), (calls, calls, 0));
 }
 
 proptest! {

@@ -1,0 +1,133 @@
+//! What a tenant's components have beside calls: its store and its batches. The tenant is fixed; nothing that a guest says
+//! can make it another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use voxtra_core::store::{CasOutcome, Entry, KeyValueStore};
+use voxtra_core::verbs::{BatchRequest, BatchStatus};
+use voxtra_core::{BoxFuture, CallError, TenantId};
+use voxtra_plugins::host::TenantHost;
+
+use crate::ports::{Batches, HostPorts};
+use crate::words;
+
+const MAX_KEY_BYTES: usize = 256;
+const MAX_VALUE_BYTES: usize = 65_536;
+const MAX_LISTED_KEYS: usize = 1_000;
+
+/// See the module.
+pub(crate) struct SessionTenant {
+    tenant: TenantId,
+    store: Option<Arc<dyn KeyValueStore>>,
+    batches: Option<Arc<dyn Batches>>,
+}
+
+impl SessionTenant {
+    pub(crate) fn new(tenant: TenantId, ports: &HostPorts) -> Self {
+        Self { tenant, store: ports.store.clone(), batches: ports.batches.clone() }
+    }
+
+    fn store(&self) -> Result<&Arc<dyn KeyValueStore>, CallError> {
+        let missing = "there is no store here; `voxtra start` keeps one below its state_dir";
+        self.store.as_ref().ok_or_else(|| CallError::NotConfigured(missing.to_owned()))
+    }
+
+    fn batches(&self) -> Result<&Arc<dyn Batches>, CallError> {
+        let missing = "no batches are run here; `voxtra start` runs them where the operator sets dial.batches";
+        self.batches.as_ref().ok_or_else(|| CallError::NotConfigured(missing.to_owned()))
+    }
+}
+
+fn check_key(key: &str) -> Result<(), CallError> {
+    if (1..=MAX_KEY_BYTES).contains(&key.len()) {
+        return Ok(());
+    }
+    refuse(format!("a key has 1 to {MAX_KEY_BYTES} bytes, this one has {}; choose another", key.len()))
+}
+
+fn check_value(value: &[u8]) -> Result<(), CallError> {
+    if value.len() <= MAX_VALUE_BYTES {
+        return Ok(());
+    }
+    refuse(format!("a value has at most 65,536 bytes, this one has {}; split it", value.len()))
+}
+
+fn refuse<T>(why: String) -> Result<T, CallError> {
+    Err(CallError::InvalidArgument(why))
+}
+
+impl TenantHost for SessionTenant {
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    fn store_get(&self, key: String) -> BoxFuture<'_, Result<Option<Entry>, CallError>> {
+        Box::pin(async move {
+            check_key(&key)?;
+            self.store()?.get(&self.tenant, &key).await
+        })
+    }
+
+    fn store_set(&self, key: String, value: Vec<u8>, ttl: Option<Duration>) -> BoxFuture<'_, Result<u64, CallError>> {
+        Box::pin(async move {
+            check_key(&key)?;
+            check_value(&value)?;
+            self.store()?.set(&self.tenant, &key, value, ttl).await
+        })
+    }
+
+    fn store_compare_and_set(
+        &self,
+        key: String,
+        expected: Option<u64>,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'_, Result<CasOutcome, CallError>> {
+        Box::pin(async move {
+            check_key(&key)?;
+            check_value(&value)?;
+            self.store()?.compare_and_set(&self.tenant, &key, expected, value, ttl).await
+        })
+    }
+
+    fn store_delete(&self, key: String) -> BoxFuture<'_, Result<bool, CallError>> {
+        Box::pin(async move {
+            check_key(&key)?;
+            self.store()?.delete(&self.tenant, &key).await
+        })
+    }
+
+    fn store_keys(&self, prefix: String, limit: usize) -> BoxFuture<'_, Result<Vec<String>, CallError>> {
+        Box::pin(async move {
+            if prefix.len() > MAX_KEY_BYTES {
+                return refuse(format!("no key begins with {} bytes; shorten the prefix", prefix.len()));
+            }
+            self.store()?.keys(&self.tenant, &prefix, limit.min(MAX_LISTED_KEYS)).await
+        })
+    }
+
+    fn batch_start(&self, batch: BatchRequest) -> BoxFuture<'_, Result<String, CallError>> {
+        Box::pin(async move {
+            let batches = self.batches()?;
+            words::name("the handler", &batch.handler)?;
+            batches.start(&self.tenant, batch).await
+        })
+    }
+
+    fn batch_status(&self, id: String) -> BoxFuture<'_, Result<BatchStatus, CallError>> {
+        Box::pin(async move {
+            let batches = self.batches()?;
+            words::name("the batch's id", &id)?;
+            batches.status(&self.tenant, &id).await
+        })
+    }
+
+    fn batch_cancel(&self, id: String) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(async move {
+            let batches = self.batches()?;
+            words::name("the batch's id", &id)?;
+            batches.cancel(&self.tenant, &id).await
+        })
+    }
+}

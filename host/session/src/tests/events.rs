@@ -1,0 +1,154 @@
+//! What leaves the host: events of handlers, shared metadata, and filters.
+
+use std::future::pending;
+
+use serde_json::{Map, Value, json};
+use tokio::time::sleep;
+use voxtra_core::{CallError, Event, EventType};
+use voxtra_plugins::Outcome;
+
+use super::*;
+use crate::ports::{EventFilters, FilterVerdict};
+
+#[tokio::test(start_paused = true)]
+async fn a_handlers_own_events_leave_in_order_and_not_after_the_end() {
+    let kit = Kit::new([TestHandler::default(|call| async move {
+        for n in 0..3 {
+            call.emit("step.done".into(), json!({"n": n}).to_string()).unwrap();
+        }
+        for (name, data) in [("a b", "{}"), ("a", "[]"), ("", "{}")] {
+            assert_eq!(call.emit(name.into(), data.into()).unwrap_err().kind(), "invalid-argument");
+        }
+        call.answer().await.unwrap();
+        call.hangup(voxtra_core::HangupCause::Normal).await.unwrap();
+        assert_eq!(call.emit("late".into(), "{}".into()), Err(CallError::HungUp));
+        Outcome::Returned
+    })]);
+    kit.call("c1");
+    kit.host.idle().await;
+    let custom: Vec<_> = kit.sink.events().into_iter().filter(|e| e.kind == EventType::Custom).collect();
+    assert_eq!(custom.len(), 3);
+    for (n, event) in custom.iter().enumerate() {
+        assert_eq!(Value::Object(event.data.clone()), json!({"name": "step.done", "data": {"n": n}}));
+    }
+    kit.assert_ended_once("c1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_just_before_the_handlers_return_leaves() {
+    let kit = Kit::new([TestHandler::default(|call| async move {
+        call.emit("last.word".into(), "{}".into()).unwrap();
+        Outcome::Returned
+    })]);
+    kit.call("c1");
+    kit.host.idle().await;
+    let kinds: Vec<_> = kit.sink.events().iter().map(|event| event.kind).collect();
+    let at = |kind| kinds.iter().position(|k| *k == kind).unwrap();
+    assert!(at(EventType::Custom) < at(EventType::CallEnded), "{kinds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_events_is_refused_and_not_queued_for_ever() {
+    let kit = Kit::new([TestHandler::default(|call| async move {
+        let refused = (0..1_000).filter(|_| call.emit("a".into(), "{}".into()).is_err()).count();
+        assert!(refused >= 900, "{refused}");
+        Outcome::Returned
+    })]);
+    kit.call("c1");
+    kit.host.idle().await;
+    assert_eq!(kit.end_reason(), "handler-returned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_the_handler_shares_goes_with_events() {
+    let kit = Kit::new([TestHandler::default(|call| async move {
+        call.metadata_set("order".into(), "7".into()).unwrap();
+        call.metadata_set("card".into(), "secret".into()).unwrap();
+        call.answer().await.unwrap();
+        call.metadata_share(vec!["order".into()]).unwrap();
+        Outcome::Returned
+    })]);
+    kit.call("c1");
+    kit.host.idle().await;
+    let events = kit.sink.events();
+    let of = |kind| events.iter().find(|e| e.kind == kind).unwrap().metadata.clone();
+    assert_eq!(of(EventType::CallAnswered), None);
+    assert_eq!(of(EventType::CallEnded).map(Value::Object), Some(json!({"order": "7"})));
+}
+
+/// Does what its function says, after so long.
+struct Filter<F>(Duration, F);
+
+impl<F: Fn(&Event) -> Result<FilterVerdict, String> + Send + Sync> EventFilters for Filter<F> {
+    fn applies(&self, tenant: &TenantId) -> bool {
+        *tenant == TenantId::default()
+    }
+
+    fn filter<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<FilterVerdict, String>> {
+        Box::pin(async move {
+            sleep(self.0).await;
+            (self.1)(event)
+        })
+    }
+}
+
+fn plain() -> TestHandler {
+    TestHandler::default(|call| async move {
+        call.answer().await.unwrap();
+        Outcome::Returned
+    })
+}
+
+async fn filtered(filters: impl EventFilters + 'static) -> Kit {
+    let kit = Kit::with_ports([plain()], |ports| ports.filters = vec![Arc::new(filters)]);
+    kit.call("c1");
+    kit.host.idle().await;
+    assert_eq!(kit.host.shutdown(5 * SECOND).await, 0);
+    kit
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_change_and_drop_events_and_keep_their_order() {
+    let kit = filtered(Filter(Duration::from_millis(100), |event: &Event| match event.kind {
+        EventType::CallRinging => Ok(FilterVerdict::Drop),
+        EventType::CallStarted => Ok(FilterVerdict::Change(Map::from_iter([("x".to_owned(), json!(1))]))),
+        _ => Ok(FilterVerdict::Keep),
+    }))
+    .await;
+    let kinds = kit.kinds("c1");
+    use EventType::*;
+    assert_eq!((kinds[0], kinds[1]), (CallStarted, SessionCreated));
+    assert!(!kinds.contains(&CallRinging));
+    assert_eq!(Value::Object(kit.sink.events()[0].data.clone()), json!({"x": 1}));
+    kit.assert_ended_once("c1");
+    assert_eq!(kit.host.stats().filter_failures, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_pass_filters_that_fail_or_are_slow() {
+    let fails = filtered(Filter(Duration::ZERO, |_: &Event| Err("no".to_owned()))).await;
+    fails.assert_ended_once("c1");
+    assert_eq!(fails.host.stats().filter_failures, fails.kinds("c1").len() as u64);
+    let slow = filtered(Filter(SECOND, |_: &Event| Ok(FilterVerdict::Drop))).await;
+    slow.assert_ended_once("c1");
+    assert!(slow.host.stats().filter_failures > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_filter_never_holds_up_the_call_and_its_queue_has_a_bound() {
+    let kit = Kit::with_ports([TestHandler::default(|_| pending())], |ports| {
+        ports.filters = vec![Arc::new(Filter(Duration::from_millis(150), |_: &Event| Ok(FilterVerdict::Keep)))];
+    });
+    let leg = kit.call("c1");
+    settle().await;
+    for _ in 0..50 {
+        press(&leg, "1234567890");
+        settle().await;
+    }
+    hang_up(&leg);
+    kit.host.idle().await;
+    assert_eq!(kit.host.shutdown(100 * SECOND).await, 0);
+    let dropped = kit.host.stats().dropped_events;
+    assert!((200..=300).contains(&dropped), "{dropped}");
+    kit.assert_ended_once("c1");
+}

@@ -1,0 +1,12 @@
+//! What a host keeps and delivers beside its calls: the tenants' store, webhooks that survive, recordings and where
+//! they go, the provisioning of tenants on a PBX, and batches of outgoing calls.
+//!
+//! It implements `core`'s ports and knows neither a PBX nor a handler; nothing here runs on a media thread.
+
+pub mod batch;
+pub mod database;
+pub mod provisioning;
+pub mod recordings;
+pub mod signature;
+pub mod store;
+pub mod webhooks;

@@ -146,6 +146,7 @@ mod tests {
             session_id: CallId::from("sim-1"),
             timestamp: SystemTime::UNIX_EPOCH,
             data: json!({"digit": "1", "note": null, "text": "a\nb"}).as_object().unwrap().clone(),
+            metadata: None,
         }
     }
 

@@ -7,11 +7,13 @@
 //! | --- | --- |
 //! | [`config`] | `voxtra.yaml` |
 //! | [`cli`] | the commands, one file each |
-//! | [`host`] | what all commands that take calls share: runtimes, handlers, switchboard |
+//! | [`host`] | what all commands that take calls share: runtimes, handlers, switchboard; and what `start` adds: PBXs, services |
+//! | [`admin`] | the operator's socket |
 //! | [`rig`] | simulated calls for `call` and `demo` |
 //! | [`events`] | where the host's events go: the log, a call's timeline |
 //! | [`logging`], [`output`] | stderr and stdout |
 
+mod admin;
 mod cli;
 mod config;
 mod events;

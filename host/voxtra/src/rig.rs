@@ -55,7 +55,7 @@ impl Rig {
     /// A host for these handlers, whose calls come from a simulator. To be made inside [`runtime`].
     pub(crate) fn new(plan: Plan, live: bool) -> anyhow::Result<Self> {
         let account = Account::new(live);
-        let host = host::switchboard(plan, account.clone(), Runtimes::single(Handle::current()));
+        let host = host::switchboard(plan, host::simulated_ports(account.clone()), Runtimes::single(Handle::current()));
         let simulator = Simulator::new(SimulatorOptions::default(), host.clone())?;
         Ok(Self { host, simulator, account })
     }

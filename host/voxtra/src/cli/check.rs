@@ -10,12 +10,13 @@ use tracing::level_filters::LevelFilter;
 use voxtra_core::telephony::{LegEvents, NewLeg, Refusal, Switchboard};
 use voxtra_core::{HandlerName, HangupCause, TenantId};
 use voxtra_plugins::Catalog;
-use voxtra_telephony::asterisk::MediaTransport;
+use voxtra_telephony::asterisk::{ConnectReport, MediaTransport};
 use voxtra_telephony::media::MediaThreads;
 
 use super::{EXIT_BAD_INPUT, LogArgs, load_config};
 use crate::config::{self, Config};
-use crate::host::{self, pbx};
+use crate::host::pbx::Pbx;
+use crate::host::{self, pbx, services};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -64,7 +65,11 @@ fn check_all(args: &CheckArgs, config: &Config, findings: &mut Findings) -> anyh
 }
 
 fn check_configuration(config: &Config, findings: &mut Findings) {
-    match (&config.file, pbx::check_choices(config).and_then(|()| pbx::check_port(config))) {
+    let checked = pbx::check_choices(config)
+        .and_then(|()| pbx::check_port(config))
+        .and_then(|()| services::targets(config).map(drop))
+        .and_then(|()| services::dial_policies(config).map(drop));
+    match (&config.file, checked) {
         (_, Err(error)) => findings.bad("configuration", error),
         (Some(file), Ok(())) => findings.good("configuration", format!("{} is right", file.display())),
         (None, Ok(())) => findings.good("configuration", "no voxtra.yaml here: defaults and environment"),
@@ -107,8 +112,9 @@ pub(super) fn missing_handlers(config: &Config, catalog: &Catalog) -> Vec<String
 fn check_connection(config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
     let control = host::control_runtime()?;
     let threads = MediaThreads::start(1).context("no thread can be started; free memory")?;
-    let adapter = match pbx::adapter(config, threads, Arc::new(NobodyHome)) {
-        Ok(adapter) => adapter,
+    let nobody: Arc<dyn Switchboard> = Arc::new(NobodyHome);
+    let pbxs = match pbx::all(config, &threads, &nobody) {
+        Ok(pbxs) => pbxs,
         // Said already.
         Err(_) if pbx::check_choices(config).is_err() => return Ok(()),
         Err(error) => {
@@ -116,30 +122,29 @@ fn check_connection(config: &Config, findings: &mut Findings) -> anyhow::Result<
             return Ok(());
         }
     };
-    match control.block_on(adapter.connect()) {
-        Err(error) => findings.bad("connection", pbx::in_config(config, &error)),
-        Ok(report) => {
-            findings.good(
-                "connection",
-                format!("Asterisk {} at {} takes the password", report.version, config.asterisk.base_url),
-            );
-            let offers = [("audiosocket", report.audiosocket), ("websocket", report.websocket)];
-            let offers: Vec<_> = offers.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
-            let chosen = match report.media_transport {
-                MediaTransport::WebSocket => "websocket".to_owned(),
-                _ => format!("audiosocket, on {}", report.audiosocket_address.unwrap_or_default()),
-            };
-            findings.good("media", format!("Asterisk offers {}; calls will use {chosen}", offers.join(" and ")));
-            for app in report.apps.iter().filter(|app| app.known_to_pbx) {
-                let note = format!(
-                    "the application `{}` is served by a program now; it would lose its calls to this host",
-                    app.name
-                );
-                findings.note("connection", note);
-            }
+    for pbx in &pbxs {
+        match control.block_on(pbx.adapter.connect()) {
+            Err(error) => findings.bad("connection", pbx::in_config(config, &pbx.name, &error)),
+            Ok(report) => tell_of(pbx, report, findings),
         }
     }
     Ok(())
+}
+
+fn tell_of(pbx: &Pbx, report: ConnectReport, findings: &mut Findings) {
+    findings.good("connection", format!("Asterisk {} at {} takes the password", report.version, pbx.base_url));
+    let offers = [("audiosocket", report.audiosocket), ("websocket", report.websocket)];
+    let offers: Vec<_> = offers.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
+    let chosen = match report.media_transport {
+        MediaTransport::WebSocket => "websocket".to_owned(),
+        _ => format!("audiosocket, on {}", report.audiosocket_address.unwrap_or_default()),
+    };
+    findings.good("media", format!("Asterisk offers {}; calls will use {chosen}", offers.join(" and ")));
+    for app in report.apps.iter().filter(|app| app.known_to_pbx) {
+        let note =
+            format!("the application `{}` is served by a program now; it would lose its calls to this host", app.name);
+        findings.note("connection", note);
+    }
 }
 
 /// A check takes no calls.

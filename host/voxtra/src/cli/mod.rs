@@ -1,17 +1,23 @@
 //! The commands. Each has a file with its arguments and its work; an error that comes out of one is a sentence and ends
 //! the program with code 2.
 
+mod batch;
 mod call;
 mod check;
 mod demo;
 mod info;
 mod init;
+mod routes;
+mod sessions;
 mod start;
 mod steps;
+mod tenant;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{ArgAction, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
@@ -31,6 +37,7 @@ Examples:
   voxtra check --offline                       look at the configuration and the handlers
   voxtra call my-handler.wasm --press 1        try a handler, no PBX needed
   voxtra start -c voxtra.yaml                  take calls from Asterisk
+  voxtra sessions                              the calls of the running host
 
 Exit codes: 0 done, 1 done but not well, 2 bad input (the last line on stderr says what to do).";
 
@@ -68,6 +75,12 @@ enum Command {
     Info(info::InfoArgs),
     Init(init::InitArgs),
     Call(call::CallArgs),
+    Routes(routes::RoutesArgs),
+    Sessions(sessions::SessionsArgs),
+    Hangup(sessions::HangupArgs),
+    Batch(batch::BatchArgs),
+    Webhooks(webhooks::WebhooksArgs),
+    Tenant(tenant::TenantArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -80,6 +93,12 @@ pub(crate) fn run() -> ExitCode {
         Command::Info(args) => info::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Call(args) => call::run(args, cli.log),
+        Command::Routes(args) => routes::run(args, cli.log),
+        Command::Sessions(args) => sessions::run(args),
+        Command::Batch(args) => batch::run(args),
+        Command::Webhooks(args) => webhooks::run(args),
+        Command::Tenant(args) => tenant::run(args),
+        Command::Hangup(args) => sessions::hangup(args),
         Command::Demo(args) => demo::run(args, cli.log),
     };
     done.unwrap_or_else(|error| {
@@ -105,6 +124,12 @@ fn load_config(named: Option<&Path>) -> Result<Config, ConfigError> {
         None if default.exists() => Config::load(&default, &config::process_env),
         None => Config::without_file(&config::process_env),
     }
+}
+
+/// Waits for something short, on a runtime of its own.
+fn on_the_spot<T>(what: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("no runtime can be started; free memory")?.block_on(what)
 }
 
 #[cfg(test)]

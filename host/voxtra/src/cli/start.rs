@@ -6,19 +6,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 use tracing::level_filters::LevelFilter;
+use voxtra_core::{Switchboard, TenantId};
 use voxtra_plugins::Catalog;
-use voxtra_session::Runtimes;
+use voxtra_services::recordings::Desk;
+use voxtra_session::{Host, HostDialler, Runtimes};
 use voxtra_telephony::asterisk::{AsteriskAdapter, ConnectReport};
 use voxtra_telephony::media::MediaThreads;
 
 use super::{LogArgs, check, load_config};
+use crate::admin::Door;
 use crate::config::{self, Config, ConfigError};
 use crate::events::LogSink;
-use crate::host::{self, Plan, pbx};
+use crate::host::batches::BatchDesk;
+use crate::host::operator::Operator;
+use crate::host::pbx::{Exchanges, Pbx};
+use crate::host::services::{self, Services};
+use crate::host::state_lock::StateLock;
+use crate::host::{self, Plan, hooks, pbx};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -28,13 +40,20 @@ Examples:
   VOXTRA_ARI_URL=http://pbx:8088 VOXTRA_ARI_USER=voxtra VOXTRA_ARI_PASSWORD=secret \\
       voxtra start --plugins ./plugins           no configuration at all
 
-SIGTERM or SIGINT ends all calls and then the program (code 0); a second one ends it at once (code 1).";
+SIGTERM takes no more calls, lets those that are up finish (drain.limit_ms), and ends the program (code 0); SIGINT ends all
+calls first. A second signal ends it at once (code 1).";
 
 /// How long to wait before Asterisk is tried again that was not there.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// How long calls may take to end when the host stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// How long webhooks that are under way may take when the host stops; the others wait for its next start.
+const WEBHOOKS_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the other PBXs are waited for when the first is there.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often to look whether the events connections stand.
 const READY_POLL: Duration = Duration::from_millis(20);
@@ -88,58 +107,162 @@ async fn serve(config: &Config, catalog: Catalog, guests: Handle) -> anyhow::Res
     let mut signals = Signals::new()?;
     let handlers = catalog.handlers().count();
     let runtimes = Runtimes { control: Handle::current(), guests };
-    let host = host::switchboard(Plan::of_config(config, catalog)?, Arc::new(LogSink), runtimes);
+    let socket = config.admin_socket(&config::process_env)?;
+    // Before anything is opened: two hosts must not work on one state.
+    let _lock = StateLock::take(&config.state_dir(&config::process_env)?)?;
+    let services = Services::start(config, &config::process_env, Arc::new(LogSink), &runtimes.control).await?;
+    let host = host::switchboard(Plan::of_config(config, catalog)?, services.ports.clone(), runtimes);
+    host.set_dial_policies(services::dial_policies(config)?).map_err(|why| config.error_at(&["dial"], why))?;
     let threads = MediaThreads::start(MEDIA_THREADS).context("the audio's thread cannot be started; free memory")?;
-    let adapter = pbx::adapter(config, Arc::clone(&threads), host.clone())?;
-    let report = tokio::select! {
-        report = connect(config, &adapter) => report?,
-        () = signals.stop() => return Ok(ExitCode::SUCCESS),
+    let switchboard: Arc<dyn Switchboard> = host.clone();
+    let pbxs = pbx::all(config, &threads, &switchboard)?;
+    let hook_limit = Duration::from_millis(config.root.hooks.limit_ms.into());
+    hooks::run("start", &config.root.hooks.start, hook_limit).await?;
+    let tenants = config.tenants().into_iter().map(|(name, _)| TenantId::new(name)).collect();
+    let operator = Operator {
+        host: Arc::clone(&host),
+        batches: Arc::clone(&services.batches),
+        webhooks: Arc::clone(&services.webhooks),
+        tenants,
     };
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn({
-        let adapter = adapter.clone();
-        async move {
-            adapter.run(async { drop(stopped.await) }).await;
-        }
-    });
-    let apps: Vec<String> = config.tenants().into_iter().map(|(_, tenant)| tenant.app_name).collect();
-    tokio::select! {
-        () = all_connected(&adapter, apps.len()) => {
-            let media = report.audiosocket_address.map_or("websocket".to_owned(), |at| format!("audiosocket on {at}"));
-            output::line(format_args!(
-                "voxtra: ready, Asterisk {} at {}, applications {}, handlers {handlers}, media {media}",
-                report.version, config.asterisk.base_url, apps.join(", "),
-            ));
-            signals.stop().await;
-        }
-        () = signals.stop() => {}
+    let door = Door::open(&socket, Arc::new(operator))?;
+    let (stop, stopped) = watch::channel(false);
+    let mut serving = Serving::default();
+    let came_up = tokio::select! {
+        up = come_up(config, &pbxs, &stopped, &mut serving) => Some(up?),
+        _ = signals.stop() => None,
+    };
+    let mut stopping = Stop::Now;
+    if let Some(up) = came_up {
+        let exchanges = Exchanges::new(config, &pbxs);
+        let (desk, batches) = (Arc::clone(&services.desk), Arc::clone(&services.batches));
+        serving.after.push(tokio::spawn(begin_work(Arc::clone(&host), desk, batches, exchanges)));
+        let apps: Vec<String> = config.tenants().into_iter().map(|(_, tenant)| tenant.app_name).collect();
+        output::line(format_args!(
+            "voxtra: ready, {}, applications {}, handlers {handlers}, media {}",
+            up.pbxs.join(" and "),
+            apps.join(", "),
+            up.media.join(" and "),
+        ));
+        stopping = signals.stop().await;
     }
-    tracing::info!(calls = host.active(), "stopping");
+    let drain = &config.root.drain;
+    let drain_limit = match stopping {
+        Stop::Drain => Duration::from_millis(drain.limit_ms.into()),
+        Stop::Now => Duration::ZERO,
+    };
+    tracing::info!(calls = host.active(), limit_ms = drain_limit.as_millis(), "stopping: no more calls are taken");
     let wind_down = async {
+        services.batches.stop();
+        if stopping == Stop::Drain {
+            let cut = host.drain(drain_limit, drain.prompt.clone()).await;
+            if cut > 0 {
+                tracing::warn!(calls = cut, "calls were cut short at the drain's limit");
+            }
+        }
         let left = host.shutdown(STOP_GRACE).await;
         if left > 0 {
             tracing::error!(calls = left, "calls could not be ended");
         }
-        drop(stop);
-        drop(running.await);
+        drop(door);
+        stop.send_replace(true);
+        serving.end().await;
+        services.webhooks.stop(WEBHOOKS_GRACE).await;
+        if let Err(error) = hooks::run("stop", &config.root.hooks.stop, hook_limit).await {
+            tracing::error!("{error:#}");
+        }
     };
     tokio::select! {
         () = wind_down => {
-            tracing::info!(calls = ?host.stats(), adapter = ?adapter.stats(), media = ?threads.stats(), "stopped");
+            let adapters: Vec<_> = pbxs.iter().map(|pbx| (pbx.name.as_str(), pbx.adapter.stats())).collect();
+            tracing::info!(calls = ?host.stats(), ?adapters, media = ?threads.stats(), webhooks = ?services.webhooks.stats(), "stopped");
             Ok(ExitCode::SUCCESS)
         }
-        () = signals.stop() => {
+        _ = signals.stop() => {
             tracing::warn!("stopped at once");
             Ok(ExitCode::from(super::EXIT_FAILED))
         }
     }
 }
 
+/// The tasks that serve the PBXs, and those that follow.
+#[derive(Default)]
+struct Serving {
+    adapters: JoinSet<()>,
+    after: Vec<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Waits for the adapters, which have been told to stop, and leaves the rest.
+    async fn end(mut self) {
+        self.after.iter().for_each(JoinHandle::abort);
+        while self.adapters.join_next().await.is_some() {}
+    }
+}
+
+/// Starts to serve every PBX and waits until the first of them is served, and a moment for the others, which come when
+/// they can. A password that is wrong, or the like, ends it. Returns what is to be said of those that are there.
+async fn come_up(
+    config: &Config,
+    pbxs: &[Pbx],
+    stopped: &watch::Receiver<bool>,
+    serving: &mut Serving,
+) -> Result<Up, ConfigError> {
+    let mut coming = FuturesUnordered::new();
+    for pbx in pbxs {
+        let (adapter, mut stopped) = (pbx.adapter.clone(), stopped.clone());
+        coming.push(async move {
+            let report = connect(config, pbx).await?;
+            Ok::<_, ConfigError>((pbx, report))
+        });
+        serving.adapters.spawn(async move {
+            let stop = async {
+                // Its loss is a stop too.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            adapter.run(stop).await;
+        });
+    }
+    let mut up = Up::default();
+    let mut patience = Duration::MAX;
+    while let Ok(Some(report)) = timeout(patience, coming.next()).await {
+        let (pbx, report) = report?;
+        all_connected(&pbx.adapter, pbx.apps.len()).await;
+        up.pbxs.push(format!("Asterisk {} at {}", report.version, pbx.base_url));
+        up.media.push(report.audiosocket_address.map_or("websocket".to_owned(), |at| format!("audiosocket on {at}")));
+        patience = OTHERS_PATIENCE;
+    }
+    Ok(up)
+}
+
+/// What is said of the PBXs that are there, each in its own words.
+#[derive(Default)]
+struct Up {
+    pbxs: Vec<String>,
+    media: Vec<String>,
+}
+
+/// What can only be done when calls can be placed: recordings that a PBX has still, and batches that are not over.
+async fn begin_work(host: Arc<Host>, desk: Arc<Desk>, batches: Arc<BatchDesk>, exchanges: Exchanges) {
+    let by_name = exchanges.clone();
+    match desk.recover(move |pbx| by_name.of_pbx(pbx)).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "recordings of an earlier run are being finished"),
+        Err(error) => tracing::error!(%error, "recordings of an earlier run"),
+    }
+    let dialler = HostDialler::new(host, Arc::new(move |tenant| exchanges.of_tenant(tenant)));
+    match batches.begin(Arc::new(dialler)).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "batches of an earlier run go on"),
+        Err(error) => tracing::error!(%error, "batches of an earlier run"),
+    }
+}
+
 /// Waits for Asterisk as long as it takes. What waiting does not mend ends the program with a sentence.
-async fn connect(config: &Config, adapter: &AsteriskAdapter) -> Result<ConnectReport, ConfigError> {
+async fn connect(config: &Config, pbx: &Pbx) -> Result<ConnectReport, ConfigError> {
     let mut said = String::new();
     loop {
-        match adapter.connect().await {
+        match pbx.adapter.connect().await {
             Ok(report) => return Ok(report),
             Err(error) if pbx::may_pass(&error) => {
                 let sentence = error.to_string();
@@ -148,7 +271,7 @@ async fn connect(config: &Config, adapter: &AsteriskAdapter) -> Result<ConnectRe
                     said = sentence;
                 }
             }
-            Err(error) => return Err(pbx::in_config(config, &error)),
+            Err(error) => return Err(pbx::in_config(config, &pbx.name, &error)),
         }
         sleep(RETRY_EVERY).await;
     }
@@ -158,6 +281,15 @@ async fn all_connected(adapter: &AsteriskAdapter, apps: usize) {
     while adapter.stats().connected_apps.len() < apps {
         sleep(READY_POLL).await;
     }
+}
+
+/// How the host is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// SIGTERM: calls may finish.
+    Drain,
+    /// SIGINT: somebody waits at the keyboard.
+    Now,
 }
 
 /// SIGTERM and SIGINT.
@@ -172,10 +304,10 @@ impl Signals {
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn stop(&mut self) {
+    async fn stop(&mut self) -> Stop {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Stop::Drain,
+            _ = self.interrupt.recv() => Stop::Now,
         }
     }
 }

@@ -7,6 +7,7 @@ mod de;
 mod env;
 mod error;
 mod model;
+mod places;
 mod policy;
 mod suggest;
 mod tree;
@@ -20,7 +21,8 @@ use tree::{Kind, Node};
 
 pub(crate) use env::{Lookup, process_env};
 pub(crate) use error::ConfigError;
-pub(crate) use model::{Root, Route, Secret, Tenant, Transport};
+pub(crate) use model::{Dial, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport};
+pub(crate) use places::FIRST_PBX;
 pub(crate) use policy::{OnFailure, Then};
 
 /// The file that is read when none is named.
@@ -151,6 +153,13 @@ impl Config {
         }
         default.routes.extend(self.root.routes.iter().cloned());
         default.on_failure = default.on_failure.or_else(|| self.root.on_failure.clone());
+        default.dial = default.dial.or_else(|| self.root.dial.clone());
+        if self.is_set(&["dialplan"]) {
+            default.dialplan = self.root.dialplan.clone();
+        }
+        if self.is_set(&["prompts"]) {
+            default.prompts = self.root.prompts.clone();
+        }
         let mut all = vec![(DEFAULT_TENANT.to_owned(), default)];
         for (name, tenant) in self.root.tenants.iter().filter(|(name, _)| *name != DEFAULT_TENANT) {
             let mut tenant = tenant.clone();
@@ -209,6 +218,7 @@ impl Config {
                 return fail(&["tenants", name, "app_name"], problem);
             }
         }
+        self.check_pbxs()?;
         let sizes = [
             (["plugins", "max_component_mib"], self.root.plugins.max_component_mib, 1, 1024),
             (["plugins", "max_instances"], self.root.plugins.max_instances, 1, 20_000),
@@ -221,6 +231,12 @@ impl Config {
             (["limits", "table_elements"], self.root.limits.table_elements, 100, 10_000_000),
             (["limits", "host_call_bytes"], self.root.limits.host_call_bytes, 4096, 1 << 30),
             (["limits", "handles"], self.root.limits.handles, 10, 1_000_000),
+            (["drain", "limit_ms"], self.root.drain.limit_ms, 0, 86_400_000),
+            (["hooks", "limit_ms"], self.root.hooks.limit_ms, 100, 3_600_000),
+            (["recordings", "min_free_mib"], self.root.recordings.min_free_mib, 0, 1 << 30),
+            (["recordings", "max_ms"], self.root.recordings.max_ms, 1_000, 86_400_000),
+            (["store", "max_keys"], self.root.store.max_keys, 0, 100_000_000),
+            (["store", "max_mib"], self.root.store.max_mib, 0, 1 << 20),
         ];
         for (path, value, least, most) in sizes {
             if !(least..=most).contains(&value) {
@@ -231,12 +247,32 @@ impl Config {
     }
 }
 
+impl Config {
+    fn check_pbxs(&self) -> Result<(), ConfigError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let names: Vec<String> = self.pbxs().into_iter().map(|(name, _)| name).collect();
+        for name in self.root.telephony.more.keys() {
+            if name == FIRST_PBX || name.is_empty() || name.len() > 32 || !name.chars().all(plain) {
+                let problem =
+                    "a further PBX's name is 1 to 32 letters, digits, `-` or `_`, and not `asterisk`; rename it";
+                return Err(self.error_at(&["telephony", "more", name], problem));
+            }
+        }
+        for (tenant, section) in &self.root.tenants {
+            if let Some(unknown) = section.pbx.iter().find(|pbx| !names.contains(pbx)) {
+                let problem = format!("there is no PBX `{unknown}`; write one of {}", names.join(", "));
+                return Err(self.error_at(&["tenants", tenant, "pbx"], problem));
+            }
+        }
+        Ok(())
+    }
+}
+
 const DEFAULT_TENANT: &str = "default";
 
 /// Keys of 0.3.1 that are read and do nothing here.
-const UNUSED: [(&[&str], &str); 12] = [
+const UNUSED: [(&[&str], &str); 11] = [
     (&["ai"], "accepted; this version has no AI providers yet"),
-    (&["backend", "webhook"], "accepted; this version sends no webhooks yet"),
     (&["server", "host"], "accepted; this version has no control server yet"),
     (&["server", "port"], "accepted; this version has no control server yet"),
     (&["telephony", "livekit"], "accepted; LiveKit is not compiled in"),

@@ -76,6 +76,19 @@ section! {
         limits: Limits = Limits::default(),
         tenants: BTreeMap<String, Tenant> = BTreeMap::new(),
         on_failure: Option<OnFailure> = None,
+        /// Ours: where the host keeps what has to outlive it.
+        state_dir: Option<String> = None,
+        /// Ours: more webhooks beside 0.3.1's one.
+        webhooks: Vec<Webhook> = Vec::new(),
+        recordings: Recordings = Recordings::default(),
+        drain: Drain = Drain::default(),
+        hooks: Hooks = Hooks::default(),
+        admin: Admin = Admin::default(),
+        store: Store = Store::default(),
+        /// Ours: these are the tenant `default`'s, as in [`Tenant`].
+        dial: Option<Dial> = None,
+        dialplan: Dialplan = Dialplan::default(),
+        prompts: Prompts = Prompts::default(),
     }
 }
 
@@ -83,6 +96,8 @@ section! {
     Telephony {
         provider: String = "asterisk".to_owned(),
         asterisk: Option<Asterisk> = None,
+        /// Ours: further Asterisks by name; the first one's name is `asterisk`.
+        more: BTreeMap<String, Asterisk> = BTreeMap::new(),
         livekit: Option<LiveKit> = None,
         sip_trunks: Vec<SipTrunk> = Vec::new(),
     }
@@ -227,8 +242,14 @@ section! {
         signing_secret: Secret = Secret::default(),
         events: Vec<String> = Vec::new(),
         timeout_seconds: f64 = 10.0,
-        max_retries: Int = 3,
+        max_retries: Option<Int> = None,
         retry_backoff: f64 = 1.0,
+        /// Ours: what it is called in `voxtra webhooks`; by default `webhook` and its number.
+        name: String = String::new(),
+        /// Ours: only this tenant's events; by default all.
+        tenant: Option<String> = None,
+        /// Ours: requests at one time.
+        concurrency: u32 = 4,
     }
 }
 
@@ -263,5 +284,142 @@ section! {
         app_name: String = String::new(),
         routes: Vec<Route> = Vec::new(),
         on_failure: Option<OnFailure> = None,
+        /// The Asterisks that it is served on; by default all.
+        pbx: Vec<String> = Vec::new(),
+        dial: Option<Dial> = None,
+        dialplan: Dialplan = Dialplan::default(),
+        prompts: Prompts = Prompts::default(),
+        /// Where its recordings go; by default where all go.
+        recording_sinks: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// What a tenant's handlers may dial. Without this section: nothing.
+    Dial {
+        /// Patterns of numbers: digits, `X` (0-9), `Z` (1-9), `N` (2-9), `+`, and at the end `.` (one or more) or `*`
+        /// (any number of) further digits.
+        patterns: Vec<String> = Vec::new(),
+        /// What a number becomes at the PBX, such as `PJSIP/{number}@trunk`.
+        endpoint: String = String::new(),
+        /// Endpoints that may be named whole, such as `PJSIP/100`.
+        endpoints: Vec<String> = Vec::new(),
+        /// Numbers that may be shown; the first is shown when the handler does not say.
+        caller_ids: Vec<String> = Vec::new(),
+        /// Dialplan contexts that calls may be handed to by name.
+        contexts: Vec<String> = Vec::new(),
+        max_concurrent: u32 = 10,
+        max_per_minute: u32 = 60,
+        /// Whether handlers may start batches.
+        batches: bool = false,
+    }
+}
+
+section! {
+    /// Where a tenant's calls go in the PBX's dialplan. Empty: the adapter's defaults.
+    Dialplan {
+        transfer_context: String = String::new(),
+        queue_context: String = String::new(),
+        /// Where `AMD()` is run: see `docs/asterisk.md`.
+        machine_detection_context: String = String::new(),
+    }
+}
+
+section! {
+    /// A tenant's own prompts.
+    Prompts {
+        /// Its WAV files.
+        dir: String = String::new(),
+        /// Beginnings of `https:` addresses that may be played.
+        urls: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    Recordings {
+        spool: String = String::new(),
+        /// By default the folder `recordings` of the state folder.
+        sinks: BTreeMap<String, RecordingSink> = BTreeMap::new(),
+        /// Names of sinks.
+        default: Vec<String> = Vec::new(),
+        min_free_mib: u32 = 64,
+        max_ms: u32 = 14_400_000,
+    }
+}
+
+/// What kind of sink a section describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SinkKind {
+    Local,
+    Webhook,
+    S3,
+    Composite,
+}
+
+section! {
+    /// Each kind has its own keys; those of others are refused by [`super::Config::check`].
+    RecordingSink {
+        kind: SinkKind = SinkKind::Local,
+        /// `local`
+        dir: String = String::new(),
+        retain_days: Option<u32> = None,
+        /// `webhook`
+        url: String = String::new(),
+        signing_secret: Secret = Secret::default(),
+        /// `s3`
+        endpoint: String = String::new(),
+        region: String = "us-east-1".to_owned(),
+        bucket: String = String::new(),
+        prefix: String = String::new(),
+        access_key: String = String::new(),
+        secret_key: Secret = Secret::default(),
+        path_style: bool = true,
+        /// `composite`: names of others
+        sinks: Vec<String> = Vec::new(),
+    }
+}
+
+/// Where a call goes that is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Refused {
+    Hangup,
+    Dialplan,
+}
+
+section! {
+    /// How the host stops.
+    Drain {
+        /// How long calls may go on.
+        limit_ms: u32 = 60_000,
+        /// What the others hear then.
+        prompt: Vec<String> = Vec::new(),
+        /// What becomes of calls that the host cannot take.
+        refused: Refused = Refused::Hangup,
+    }
+}
+
+section! {
+    /// Programs that are run when the host starts, before it takes calls, and when it has stopped.
+    Hooks {
+        start: Vec<String> = Vec::new(),
+        stop: Vec<String> = Vec::new(),
+        limit_ms: u32 = 30_000,
+    }
+}
+
+section! {
+    Admin {
+        /// By default `admin.sock` in the state folder.
+        socket: String = String::new(),
+    }
+}
+
+section! {
+    /// What each tenant's key-value space may hold.
+    Store {
+        max_keys: u32 = 10_000,
+        max_mib: u32 = 16,
     }
 }

@@ -1,7 +1,14 @@
 //! What every command that takes calls puts together: runtimes, handlers, the switchboard of calls.
 
+pub(crate) mod batches;
+pub(crate) mod hooks;
+mod listener;
+pub(crate) mod operator;
 pub(crate) mod pbx;
 mod plan;
+mod prompts;
+pub(crate) mod services;
+pub(crate) mod state_lock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,9 +17,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime as Tokio};
-use voxtra_core::event::EventSink;
+use voxtra_core::EventSink;
+use voxtra_core::store::FakeStore;
 use voxtra_plugins::{Handler, Limits, Runtime, RuntimeOptions};
-use voxtra_session::{Host, Runtimes};
+use voxtra_session::{Host, HostPorts, Runtimes};
 
 use crate::config::{Config, Lookup};
 
@@ -41,8 +49,17 @@ pub(crate) fn guest_runtime() -> anyhow::Result<Tokio> {
 }
 
 /// The switchboard of calls for a plan.
-pub(crate) fn switchboard(plan: Plan, events: Arc<dyn EventSink>, runtimes: Runtimes) -> Arc<Host> {
-    Host::new(plan.options, Arc::new(plan.catalog), plan.router, events, runtimes)
+pub(crate) fn switchboard(plan: Plan, mut ports: HostPorts, runtimes: Runtimes) -> Arc<Host> {
+    ports.add_components(&plan.catalog, &runtimes.guests);
+    Host::new(plan.options, Arc::new(plan.catalog), plan.router, ports, runtimes)
+}
+
+/// What simulated calls have beside their handlers: a store that is forgotten with them, and an ear for machines.
+pub(crate) fn simulated_ports(sink: Arc<dyn EventSink>) -> HostPorts {
+    let mut ports = HostPorts::new(sink);
+    ports.store = Some(Arc::new(FakeStore::new()));
+    ports.machine_listener = Some(Arc::new(listener::Listener));
+    ports
 }
 
 /// The WebAssembly runtime that the configuration describes.
@@ -60,6 +77,7 @@ pub(crate) fn wasm_runtime(config: &Config, lookup: Lookup<'_>) -> anyhow::Resul
             host_call_bytes: count(limits.host_call_bytes),
             handles: count(limits.handles),
         },
+        ..RuntimeOptions::default()
     };
     Ok(Runtime::new(options)?)
 }

@@ -1,27 +1,87 @@
 //! Asterisk as the configuration describes it.
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use voxtra_ari::AriError;
-use voxtra_core::Switchboard;
-use voxtra_telephony::asterisk::{AsteriskAdapter, AsteriskError, AsteriskOptions, MediaTransport};
+use voxtra_core::{Exchange, Switchboard, TenantId};
+use voxtra_telephony::asterisk::{
+    AppOptions, AsteriskAdapter, AsteriskError, AsteriskOptions, MediaTransport, RefusedCalls,
+};
 use voxtra_telephony::media::MediaThreads;
 
-use crate::config::{Config, ConfigError, Transport};
+use crate::config::{Ari, Config, ConfigError, FIRST_PBX, Refused, Tenant, Transport};
 
 const ASTERISK: &[&str] = &["telephony", "asterisk"];
 const LISTEN: &[&str] = &["media", "audiosocket_listen"];
 
-/// The adapter for this configuration; nothing is sent yet.
-pub(crate) fn adapter(
+/// One Asterisk.
+pub(crate) struct Pbx {
+    /// As the configuration calls it.
+    pub(crate) name: String,
+    pub(crate) base_url: String,
+    pub(crate) adapter: AsteriskAdapter,
+    /// The applications that are served on it.
+    pub(crate) apps: Vec<String>,
+}
+
+/// An adapter for every Asterisk of the configuration that serves somebody; nothing is sent yet.
+pub(crate) fn all(
     config: &Config,
-    threads: Arc<MediaThreads>,
-    switchboard: Arc<dyn Switchboard>,
-) -> Result<AsteriskAdapter, ConfigError> {
+    threads: &Arc<MediaThreads>,
+    switchboard: &Arc<dyn Switchboard>,
+) -> Result<Vec<Pbx>, ConfigError> {
     check_choices(config)?;
-    let options = options(config)?;
-    AsteriskAdapter::new(options, threads, switchboard).map_err(|error| in_config(config, &error))
+    let mut all = Vec::new();
+    for (name, ari) in config.pbxs() {
+        let options = options(config, &name, &ari)?;
+        if options.apps.is_empty() {
+            continue;
+        }
+        let (apps, base_url) = (options.apps.clone(), ari.base_url.clone());
+        let adapter = AsteriskAdapter::new(options, Arc::clone(threads), Arc::clone(switchboard));
+        let adapter = adapter.map_err(|error| in_config(config, &name, &error))?;
+        all.push(Pbx { name, base_url, adapter, apps });
+    }
+    Ok(all)
+}
+
+/// Where calls can be placed.
+#[derive(Clone)]
+pub(crate) struct Exchanges {
+    adapters: Arc<[(String, AsteriskAdapter)]>,
+    /// Each tenant's application, and the PBXs that it is served on.
+    tenants: Arc<HashMap<TenantId, (String, Vec<String>)>>,
+}
+
+impl Exchanges {
+    pub(crate) fn new(config: &Config, pbxs: &[Pbx]) -> Self {
+        let tenants = config.tenants().into_iter().map(|(name, tenant)| {
+            let served = pbxs.iter().filter(|pbx| pbx.apps.contains(&tenant.app_name));
+            let served = served.map(|pbx| pbx.name.clone()).collect();
+            (TenantId::new(name), (tenant.app_name, served))
+        });
+        let adapters = pbxs.iter().map(|pbx| (pbx.name.clone(), pbx.adapter.clone())).collect();
+        Self { adapters, tenants: Arc::new(tenants.collect()) }
+    }
+
+    /// Where a tenant's calls are placed: at the first PBX of its that is connected now.
+    pub(crate) fn of_tenant(&self, tenant: &TenantId) -> Option<Arc<dyn Exchange>> {
+        let (app, served) = self.tenants.get(tenant)?;
+        let connected = |name: &String| {
+            let (_, adapter) = self.adapters.iter().find(|(other, _)| other == name)?;
+            adapter.stats().connected_apps.contains(app).then(|| adapter.exchange(app)).flatten()
+        };
+        served.iter().find_map(connected)
+    }
+
+    /// Any application's exchange at a PBX: recordings are the PBX's.
+    pub(crate) fn of_pbx(&self, name: &str) -> Option<Arc<dyn Exchange>> {
+        let (_, adapter) = self.adapters.iter().find(|(other, _)| other == name)?;
+        let app = self.tenants.values().find(|(_, served)| served.iter().any(|pbx| pbx == name))?;
+        adapter.exchange(&app.0)
+    }
 }
 
 /// What is configured and cannot be had.
@@ -61,30 +121,60 @@ pub(crate) fn check_port(config: &Config) -> Result<(), ConfigError> {
     }
 }
 
-fn options(config: &Config) -> Result<AsteriskOptions, ConfigError> {
-    let ari = &config.asterisk;
-    let apps = config.tenants().into_iter().map(|(_, tenant)| tenant.app_name);
+fn options(config: &Config, name: &str, ari: &Ari) -> Result<AsteriskOptions, ConfigError> {
+    let tenants = config.tenants_of(name);
+    let apps = tenants.iter().map(|(_, tenant)| tenant.app_name.clone());
     let mut options = AsteriskOptions::new(&ari.base_url, &ari.username, &ari.password.0, apps);
-    options.websocket_url = events_base(config);
+    options.name = name.to_owned();
+    options.per_app =
+        tenants.iter().map(|(_, tenant)| (tenant.app_name.clone(), app_options(config, tenant))).collect();
+    options.websocket_url = events_base(config, name);
     options.media_transport = match config.root.media.transport {
         Transport::Audiosocket => MediaTransport::AudioSocket,
         Transport::Websocket => MediaTransport::WebSocket,
         Transport::Auto | Transport::Rtp | Transport::Livekit => MediaTransport::Auto,
     };
-    options.audiosocket_listen = config.audiosocket_listen()?;
-    options.audiosocket_advertise = Some(config.root.media.audiosocket_advertise.clone()).filter(|a| !a.is_empty());
+    // One port cannot be listened on twice: the further ones choose their own.
+    if name == FIRST_PBX {
+        options.audiosocket_listen = config.audiosocket_listen()?;
+        let advertise = config.root.media.audiosocket_advertise.clone();
+        options.audiosocket_advertise = Some(advertise).filter(|address| !address.is_empty());
+    }
     Ok(options)
 }
 
+fn app_options(config: &Config, tenant: &Tenant) -> AppOptions {
+    let dialplan = &tenant.dialplan;
+    let written = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let defaults = AppOptions::default();
+    AppOptions {
+        transfer_context: written(&dialplan.transfer_context),
+        queue_context: written(&dialplan.queue_context).unwrap_or(defaults.queue_context),
+        machine_detection_context: written(&dialplan.machine_detection_context),
+        allowed_contexts: tenant.dial.as_ref().map(|dial| dial.contexts.clone()).unwrap_or_default(),
+        refused_calls: match config.root.drain.refused {
+            Refused::Hangup => RefusedCalls::Hangup,
+            Refused::Dialplan => RefusedCalls::ContinueInDialplan,
+        },
+    }
+}
+
 /// 0.3.1 wrote `ws://HOST/ari/events?app=NAME`; the application goes into each connection by itself here.
-fn events_base(config: &Config) -> Option<String> {
-    let written = config.root.telephony.asterisk.as_ref().map(|a| a.websocket_url.as_str()).unwrap_or_default();
+fn events_base(config: &Config, pbx: &str) -> Option<String> {
+    let telephony = &config.root.telephony;
+    let section = if pbx == FIRST_PBX { telephony.asterisk.as_ref() } else { telephony.more.get(pbx) };
+    let written = section.map(|a| a.websocket_url.as_str()).unwrap_or_default();
     let base = written.split('?').next().unwrap_or_default();
     (!base.is_empty()).then(|| base.to_owned())
 }
 
 /// The adapter's error as one about the configuration, with the key that is to be changed.
-pub(crate) fn in_config(config: &Config, error: &AsteriskError) -> ConfigError {
+pub(crate) fn in_config(config: &Config, pbx: &str, error: &AsteriskError) -> ConfigError {
+    let base_url =
+        config.pbxs().into_iter().find(|(name, _)| name == pbx).map(|(_, ari)| ari.base_url).unwrap_or_default();
+    if pbx != FIRST_PBX {
+        return config.error_at(&["telephony", "more", pbx], format!("{base_url}: {error}"));
+    }
     let path = match error {
         AsteriskError::Ari(AriError::Unauthorised { .. } | AriError::Forbidden { .. }) => ASTERISK,
         AsteriskError::Ari(_) => &["telephony", "asterisk", "base_url"],
@@ -94,7 +184,7 @@ pub(crate) fn in_config(config: &Config, error: &AsteriskError) -> ConfigError {
     };
     // An address that may be wrong is worth reading again. (One that holds a password is refused before it is used.)
     match error {
-        error if may_pass(error) => config.error_at(path, format!("{}: {error}", config.asterisk.base_url)),
+        error if may_pass(error) => config.error_at(path, format!("{base_url}: {error}")),
         error => config.error_at(path, error.to_string()),
     }
 }

@@ -74,6 +74,7 @@ fn options(config: &Config) -> HostOptions {
         call_limit: time(limits.call_ms),
         handler_grace: time(limits.handler_grace_ms),
         hook_limit: time(limits.hook_ms),
+        recording_limit: time(config.root.recordings.max_ms),
         ..HostOptions::default()
     }
 }

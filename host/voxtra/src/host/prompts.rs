@@ -1,0 +1,219 @@
+//! The tenants' own prompts: WAV files of their folders, and addresses that the operator allows.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use voxtra_audio::{pcm, read_wav};
+use voxtra_core::{BoxFuture, CallError, TenantId};
+use voxtra_session::{PromptAudio, TenantPrompts};
+
+/// The largest prompt that is fetched: 17 minutes at 8 kHz.
+const FETCH_MAX_BYTES: usize = 16 << 20;
+/// How long fetching may take.
+const FETCH_LIMIT: Duration = Duration::from_secs(10);
+/// How long a fetched prompt is played again without being fetched again.
+const FRESH_FOR: Duration = Duration::from_secs(60);
+/// Fetched prompts that are kept.
+const KEPT_MAX: usize = 32;
+
+/// Where one tenant's prompts are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PromptPlaces {
+    /// Its folder; none: it has no files.
+    pub(crate) dir: Option<PathBuf>,
+    /// Beginnings of addresses.
+    pub(crate) urls: Vec<String>,
+}
+
+/// See the module.
+pub(crate) struct Prompts {
+    places: HashMap<TenantId, PromptPlaces>,
+    client: reqwest::Client,
+    fetched: Mutex<HashMap<String, (Instant, Bytes)>>,
+}
+
+impl Prompts {
+    /// The prompts of these tenants. The client follows no redirect.
+    pub(crate) fn new(places: HashMap<TenantId, PromptPlaces>, client: reqwest::Client) -> Self {
+        Self { places, client, fetched: Mutex::default() }
+    }
+
+    async fn file(&self, tenant: &TenantId, name: &str, rate_hz: u32) -> Result<PromptAudio, CallError> {
+        let Some(dir) = self.places.get(tenant).and_then(|places| places.dir.clone()) else {
+            let why = format!("the tenant {tenant} has no prompts of its own; name their folder under prompts.dir");
+            return Err(CallError::NotConfigured(why));
+        };
+        let name = name.to_owned();
+        let read = spawn_blocking(move || {
+            let file = open_inside(&dir, &name)?;
+            decode(file, rate_hz, &name)
+        });
+        read.await.unwrap_or_else(|error| Err(CallError::Telephony(error.to_string())))
+    }
+
+    async fn address(&self, tenant: &TenantId, url: &str, rate_hz: u32) -> Result<PromptAudio, CallError> {
+        let allowed = self.places.get(tenant).is_some_and(|places| places.urls.iter().any(|start| covers(start, url)));
+        if !allowed {
+            let why = format!(
+                "{url} begins like none of the addresses that may be played; add its beginning to prompts.urls"
+            );
+            return Err(CallError::Denied(why));
+        }
+        let wav = match self.kept(url) {
+            Some(wav) => wav,
+            None => self.fetch(url).await?,
+        };
+        let name = url.to_owned();
+        let decoded = spawn_blocking(move || decode(&wav[..], rate_hz, &name));
+        decoded.await.unwrap_or_else(|error| Err(CallError::Telephony(error.to_string())))
+    }
+
+    fn kept(&self, url: &str) -> Option<Bytes> {
+        let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        fetched.get(url).filter(|(since, _)| since.elapsed() < FRESH_FOR).map(|(_, wav)| wav.clone())
+    }
+
+    async fn fetch(&self, url: &str) -> Result<Bytes, CallError> {
+        let failed = |why: String| CallError::Provider(format!("the prompt {url} cannot be fetched: {why}"));
+        let answer = self.client.get(url).timeout(FETCH_LIMIT).send().await;
+        let answer = answer.map_err(|error| failed(error.without_url().to_string()))?;
+        if !answer.status().is_success() {
+            return Err(failed(format!("the server answered {}", answer.status())));
+        }
+        let mut wav = Vec::new();
+        let mut parts = answer.bytes_stream();
+        while let Some(part) = parts.next().await {
+            wav.extend_from_slice(&part.map_err(|error| failed(error.without_url().to_string()))?);
+            if wav.len() > FETCH_MAX_BYTES {
+                return Err(failed(format!("it is larger than {} MiB; shorten it", FETCH_MAX_BYTES >> 20)));
+            }
+        }
+        let wav = Bytes::from(wav);
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if fetched.len() >= KEPT_MAX {
+            fetched.retain(|_, (since, _)| since.elapsed() < FRESH_FOR);
+            if fetched.len() >= KEPT_MAX {
+                fetched.clear();
+            }
+        }
+        fetched.insert(url.to_owned(), (Instant::now(), wav.clone()));
+        Ok(wav)
+    }
+}
+
+impl TenantPrompts for Prompts {
+    fn open<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        rate_hz: u32,
+    ) -> BoxFuture<'a, Result<PromptAudio, CallError>> {
+        Box::pin(async move {
+            if name.starts_with("https:") {
+                self.address(tenant, name, rate_hz).await
+            } else {
+                self.file(tenant, name, rate_hz).await
+            }
+        })
+    }
+}
+
+/// Whether an allowed beginning covers an address: whole parts of a path only, so that `https://a.example/x` does not
+/// cover `https://a.example.evil/` or `https://a.example/xy`.
+fn covers(start: &str, url: &str) -> bool {
+    let (Ok(start), Ok(url)) = (start.parse::<reqwest::Url>(), url.parse::<reqwest::Url>()) else { return false };
+    let place =
+        |url: &reqwest::Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+    if place(&start) != place(&url) || url.scheme() != "https" || !url.username().is_empty() || url.password().is_some()
+    {
+        return false;
+    }
+    let rest = url.path().strip_prefix(start.path().trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Opens a file below a folder; nothing leads out of it, no `..` and no link.
+fn open_inside(dir: &Path, name: &str) -> Result<File, CallError> {
+    let missing =
+        || CallError::InvalidArgument(format!("there is no prompt {name:?} in the tenant's folder; look at its name"));
+    let relative = Path::new(name);
+    if name.is_empty() || name.contains('\0') || !relative.components().all(|part| matches!(part, Component::Normal(_)))
+    {
+        return Err(missing());
+    }
+    let file = match relative.extension() {
+        Some(_) => dir.join(relative),
+        None => dir.join(relative).with_extension("wav"),
+    };
+    let inside = dir.canonicalize().ok().zip(file.canonicalize().ok()).filter(|(dir, file)| file.starts_with(dir));
+    let (_, file) = inside.ok_or_else(missing)?;
+    let opened = File::open(&file).and_then(|open| Ok((open.metadata()?.is_file(), open)));
+    match opened {
+        Ok((true, open)) => Ok(open),
+        Ok((false, _)) => Err(missing()),
+        Err(error) => {
+            Err(CallError::NotConfigured(format!("the prompt {name:?} cannot be read ({error}); change its mode")))
+        }
+    }
+}
+
+fn decode(from: impl std::io::Read, rate_hz: u32, name: &str) -> Result<PromptAudio, CallError> {
+    let samples =
+        read_wav(from, rate_hz).map_err(|error| CallError::InvalidArgument(format!("the prompt {name:?}: {error}")))?;
+    Ok(PromptAudio { pcm: Bytes::from(pcm::bytes(&samples)), rate_hz })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowed_beginning_covers_whole_parts_only() {
+        let start = "https://cdn.example/prompts";
+        for good in [
+            "https://cdn.example/prompts",
+            "https://cdn.example/prompts/a.wav",
+            "https://cdn.example:443/prompts/b/c.wav",
+        ] {
+            assert!(covers(start, good), "{good}");
+        }
+        for bad in [
+            "http://cdn.example/prompts/a.wav",
+            "https://cdn.example.evil/prompts/a.wav",
+            "https://cdn.example/promptsecret/a.wav",
+            "https://cdn.example/prompts/../a.wav",
+            "https://u:p@cdn.example/prompts/a.wav",
+            "https://cdn.example:444/prompts/a.wav",
+            "https://cdn.example@evil/prompts/a.wav",
+            "no address",
+        ] {
+            assert!(!covers(start, bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        let dir = std::env::temp_dir().join(format!("voxtra-prompts-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("in")).unwrap();
+        std::fs::write(dir.join("secret.wav"), b"x").unwrap();
+        std::fs::write(dir.join("in/hello.wav"), b"x").unwrap();
+        std::os::unix::fs::symlink(dir.join("secret.wav"), dir.join("in/link.wav")).unwrap();
+        let inside = dir.join("in");
+        assert!(open_inside(&inside, "hello").is_ok() && open_inside(&inside, "hello.wav").is_ok());
+        let absolute = dir.join("secret.wav").display().to_string();
+        for bad in
+            ["../secret", "../secret.wav", "link", "link.wav", "", ".", "/", "hello.wav/", &absolute, "a\0b", "nosuch"]
+        {
+            assert!(open_inside(&inside, bad).is_err(), "{bad:?}");
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -1,10 +1,10 @@
-//! The contract as wit-bindgen renders it: two worlds, so that a component without a hang-up hook does not export one.
-//! The linker joins the worlds that a component uses.
+//! The contract as wit-bindgen renders it: a world for each attribute, so that a component exports what it marks and
+//! nothing else. The linker joins the worlds that a component uses.
 //!
 //! Not for handlers: the rest of the crate is made of these.
 
 // What stands below is generated; its documentation is the contract's.
-#![allow(missing_docs, unreachable_pub)]
+#![allow(missing_docs, unreachable_pub, clippy::too_many_arguments)]
 
 /// What every handler imports, and `handle`.
 pub mod handler {
@@ -40,5 +40,37 @@ pub mod hook {
         pub_export_macro: true,
         export_macro_name: "export_hangup_hook",
         default_bindings_module: "voxtra_sdk::__private::hook",
+    });
+}
+
+/// The world of a dispatch rule.
+pub mod router {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        world: "voxtra:call/router",
+        with: {
+            "voxtra:call/types@0.1.0": crate::bindings::handler::voxtra::call::types,
+            "voxtra:call/store@0.1.0": crate::bindings::handler::voxtra::call::store,
+            "voxtra:call/logging@0.1.0": crate::bindings::handler::voxtra::call::logging,
+        },
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+        export_macro_name: "export_router",
+        default_bindings_module: "voxtra_sdk::__private::router",
+    });
+}
+
+/// The world of middleware.
+pub mod filter {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        world: "voxtra:call/filter",
+        with: { "voxtra:call/logging@0.1.0": crate::bindings::handler::voxtra::call::logging },
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+        export_macro_name: "export_filter",
+        default_bindings_module: "voxtra_sdk::__private::filter",
     });
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::bindings::handler::voxtra::call::types::Error as ContractError;
 
-/// The result of a handler, and of functions that it is made of: `?` takes any error, text too.
+/// The result of a handler or a rule, and of functions that it is made of: `?` takes any error, text too.
 ///
 /// The functions of this crate return `Result<T, voxtra_sdk::Error>`, on which a handler can match.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;

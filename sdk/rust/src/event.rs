@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::bindings::handler::voxtra::call::types::{Dtmf as ContractDtmf, Event as ContractEvent};
+use crate::bindings::handler::voxtra::call::types::{
+    Dtmf as ContractDtmf, Event as ContractEvent, PlayOutcome as ContractOutcome,
+};
 use crate::time::from_ms;
-use crate::{Call, EndReason, Error};
+use crate::{AnsweredBy, Call, EndReason, Error, PlayOutcome, Recorded};
 
 /// How long one request for the next event waits before it is repeated; only so that no wait is without a limit.
 const EVENT_WAIT: Duration = Duration::from_secs(60);
@@ -21,6 +23,8 @@ pub struct Dtmf {
 /// Something that happened on the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// The other side rings: of calls that were placed by [`Call::originate`].
+    Ringing,
     /// The call was answered.
     Answered,
     /// A key was pressed. [`Call::listen_dtmf`] and [`Call::gather`] see the same key: reading it here does not take it
@@ -30,6 +34,24 @@ pub enum Event {
     MediaStarted,
     /// Audio has stopped.
     MediaStopped,
+    /// What [`Call::start_playback`] began is over. An error is a sentence.
+    PlaybackFinished {
+        /// [`Playback::id`](crate::Playback::id).
+        id: String,
+        /// How it ended.
+        outcome: Result<PlayOutcome, String>,
+    },
+    /// A recording has ended: it was stopped, reached a limit of its own, or the call has ended.
+    RecordingFinished(Recorded),
+    /// A recording failed, such as on a full disk; the call goes on.
+    RecordingFailed {
+        /// [`Recording::id`](crate::Recording::id).
+        id: String,
+        /// A sentence.
+        reason: String,
+    },
+    /// [`Call::detect_machine`] has found out who answered.
+    AnsweredBy(AnsweredBy),
     /// The call is over; the last event.
     Ended(EndReason),
 }
@@ -37,11 +59,28 @@ pub enum Event {
 impl From<ContractEvent> for Event {
     fn from(event: ContractEvent) -> Self {
         match event {
+            ContractEvent::Ringing => Self::Ringing,
             ContractEvent::Answered => Self::Answered,
             ContractEvent::Dtmf(dtmf) => Self::Dtmf(dtmf.into()),
             ContractEvent::MediaStarted => Self::MediaStarted,
             ContractEvent::MediaStopped => Self::MediaStopped,
+            ContractEvent::PlaybackFinished(end) => {
+                Self::PlaybackFinished { id: end.id, outcome: end.outcome.map(PlayOutcome::from) }
+            }
+            ContractEvent::RecordingFinished(recording) => Self::RecordingFinished(recording.into()),
+            ContractEvent::RecordingFailed(failure) => Self::RecordingFailed { id: failure.id, reason: failure.reason },
+            ContractEvent::AnsweredBy(who) => Self::AnsweredBy(who),
             ContractEvent::Ended(reason) => Self::Ended(reason),
+        }
+    }
+}
+
+impl From<ContractOutcome> for PlayOutcome {
+    fn from(outcome: ContractOutcome) -> Self {
+        match outcome {
+            ContractOutcome::Finished => Self::Finished,
+            ContractOutcome::Interrupted(pressed) => Self::Interrupted(key(&pressed)),
+            ContractOutcome::Stopped => Self::Stopped,
         }
     }
 }
@@ -95,11 +134,19 @@ impl Iterator for Events<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bindings::handler::voxtra::call::types::PlaybackEnd;
 
     #[test]
     fn a_key_is_a_character_and_how_long_it_was_held() {
         let event = ContractEvent::Dtmf(ContractDtmf { digit: "#".to_owned(), duration_ms: 120 });
         assert_eq!(Event::from(event), Event::Dtmf(Dtmf { digit: '#', held: Duration::from_millis(120) }));
+    }
+
+    #[test]
+    fn a_playing_that_failed_says_why() {
+        let end = PlaybackEnd { id: "p1".to_owned(), outcome: Err("no such sound".to_owned()) };
+        let event = Event::from(ContractEvent::PlaybackFinished(end));
+        assert_eq!(event, Event::PlaybackFinished { id: "p1".to_owned(), outcome: Err("no such sound".to_owned()) });
     }
 
     #[test]

@@ -34,40 +34,59 @@
 //! - When the handler returns, the call is hung up. [`on_hangup`] says what is to happen after it.
 //! - Outside a host, in `cargo test` on your own machine, types and conversions work; what asks the host panics.
 //!
+//! # Not only handlers
+//! [`router`](macro@router) marks a function that chooses a handler for a call, [`filter`](macro@filter) one that sees
+//! each event before it leaves the host. Each is a component of its own: `NAME.router.wasm`, `NAME.filter.wasm`.
+//!
 //! This crate is a thin layer over the contract (`wit/` of the repository) and does nothing by itself: no state is kept
 //! here that the host does not have.
 
 mod audio;
+mod batch;
 mod bindings;
+mod bridge;
 mod call;
 mod ended;
 mod error;
 mod event;
 mod gather;
 pub mod log;
+mod originate;
+mod playback;
 pub mod poll;
 pub mod prelude;
 mod prompts;
+mod record;
+mod rule;
 mod run;
+pub mod store;
 mod time;
 
 pub use audio::{Audio, pcm_to_samples, samples_to_pcm};
-pub use bindings::handler::voxtra::call::call_session::DigitsEnd;
-pub use bindings::handler::voxtra::call::types::{CallInfo, CallState, Direction, EndReason, HangupCause};
+pub use batch::{Batch, BatchStatus, StartedBatch};
+pub use bindings::handler::voxtra::call::call_session::{DigitsEnd, MachineDetector, Recorder, Sides};
+pub use bindings::handler::voxtra::call::types::{AnsweredBy, CallInfo, CallState, Direction, EndReason, HangupCause};
+pub use bridge::{Bridge, Snoop};
 pub use call::{Call, PlayOutcome};
 pub use ended::EndedCall;
 pub use error::{Error, Result};
 pub use event::{Dtmf, Event, Events};
 pub use gather::{Digits, Gather};
+pub use originate::{DialplanPlace, Originate};
+pub use playback::Playback;
 pub use prompts::IntoPrompts;
-pub use run::Outcome;
-pub use voxtra_sdk_macros::{handler, on_hangup};
+pub use record::{RecordOptions, Recorded, Recording};
+pub use rule::{Decision, OutgoingEvent, Verdict};
+pub use run::{Answering, Outcome};
+pub use voxtra_sdk_macros::{filter, handler, on_hangup, router};
 
 /// What the attributes' expansions use. Not part of the interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::bindings::filter::{self, export_filter};
     pub use crate::bindings::handler::{self, export_handler};
     pub use crate::bindings::hook::{self, export_hangup_hook};
+    pub use crate::bindings::router::{self, export_router};
     pub use crate::log::write;
-    pub use crate::run::{run_handler, run_hook};
+    pub use crate::run::{run_filter, run_handler, run_hook, run_router};
 }

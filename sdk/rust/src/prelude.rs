@@ -1,4 +1,4 @@
-//! What nearly every handler uses: `use voxtra_sdk::prelude::*;`.
+//! What nearly every component uses: `use voxtra_sdk::prelude::*;`.
 //!
 //! [`Result`] and [`Error`] take the place of the standard library's names: `Result<()>` is a handler's result.
 
@@ -6,6 +6,7 @@ pub use std::time::Duration;
 
 pub use crate::log;
 pub use crate::{
-    Audio, Call, CallState, Digits, DigitsEnd, EndReason, EndedCall, Error, Event, Gather, HangupCause, PlayOutcome,
-    Result, handler, on_hangup,
+    AnsweredBy, Audio, Bridge, Call, CallInfo, CallState, Decision, Digits, DigitsEnd, EndReason, EndedCall, Error,
+    Event, Gather, HangupCause, MachineDetector, Originate, OutgoingEvent, PlayOutcome, Playback, RecordOptions,
+    Recorded, Recorder, Recording, Result, Sides, Snoop, Verdict, filter, handler, on_hangup, router, store,
 };

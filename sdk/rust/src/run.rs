@@ -2,9 +2,12 @@
 
 use std::error::Error as StdError;
 
+use crate::bindings::filter::voxtra::call::filtering;
 use crate::bindings::handler::voxtra::call::call_session;
+use crate::bindings::handler::voxtra::call::types;
 use crate::bindings::hook::exports::voxtra::call::hangup_hook;
-use crate::{Call, EndedCall, Error, log};
+use crate::bindings::router::voxtra::call::routing;
+use crate::{Call, CallInfo, Decision, EndedCall, Error, OutgoingEvent, Verdict, log};
 
 /// What a handler may return: nothing, or a result whose error is an error or a text.
 #[diagnostic::on_unimplemented(
@@ -26,6 +29,50 @@ impl<E: Into<Box<dyn StdError>>> Outcome for Result<(), E> {
     fn into_error(self) -> Option<Box<dyn StdError>> {
         self.err().map(Into::into)
     }
+}
+
+/// What a rule may return: its answer, or a result with it whose error is an error or a text.
+#[diagnostic::on_unimplemented(
+    message = "this function returns `{Answer}` or `Result<{Answer}>`, not `{Self}`",
+    label = "write `-> Result<{Answer}>`, with `Result` from `voxtra_sdk::prelude`"
+)]
+pub trait Answering<Answer> {
+    /// The answer, or the error as text.
+    fn into_answer(self) -> Result<Answer, String>;
+}
+
+impl Answering<Self> for Option<Decision> {
+    fn into_answer(self) -> Result<Self, String> {
+        Ok(self)
+    }
+}
+
+impl Answering<Self> for Verdict {
+    fn into_answer(self) -> Result<Self, String> {
+        Ok(self)
+    }
+}
+
+impl<Answer, E: Into<Box<dyn StdError>>> Answering<Answer> for Result<Answer, E> {
+    fn into_answer(self) -> Result<Answer, String> {
+        self.map_err(|error| describe(error.into().as_ref()))
+    }
+}
+
+/// Runs the function that `#[router]` marks.
+pub fn run_router<R: Answering<Option<Decision>>>(
+    call: types::CallInfo,
+    router: fn(&CallInfo) -> R,
+) -> Result<Option<routing::Decision>, String> {
+    Ok(router(&call).into_answer()?.map(Decision::into_contract))
+}
+
+/// Runs the function that `#[filter]` marks.
+pub fn run_filter<R: Answering<Verdict>>(
+    event: filtering::OutgoingEvent,
+    filter: fn(&OutgoingEvent) -> R,
+) -> Result<filtering::Verdict, String> {
+    Ok(filter(&event.into()).into_answer()?.into_contract())
 }
 
 /// Runs the function that `#[handler]` marks. That the caller has hung up is a good end; every other error is the
@@ -110,6 +157,13 @@ mod tests {
         assert_eq!(failure(Err::<(), _>("x".parse::<u8>().unwrap_err())).unwrap(), "invalid digit found in string");
         assert_eq!(failure(()), None);
         assert_eq!(failure(Ok::<(), Error>(())), None);
+    }
+
+    #[test]
+    fn a_rule_answers_or_says_why_not() {
+        assert_eq!(None::<Decision>.into_answer(), Ok(None));
+        assert_eq!(Err::<Verdict, _>("no data").into_answer(), Err("no data".to_owned()));
+        assert_eq!(Ok::<_, Error>(Verdict::Keep).into_answer(), Ok(Verdict::Keep));
     }
 
     #[test]

@@ -61,6 +61,52 @@ pub(crate) const ON_HANGUP: Attribute = Attribute {
     ",
 };
 
+pub(crate) const ROUTER: Attribute = Attribute {
+    name: "router",
+    form: "fn route(call: &CallInfo) -> Result<Option<Decision>>",
+    export: "
+        const _: () = {
+            use ::voxtra_sdk::__private as sdk;
+            use ::core::{option::Option, result::Result};
+            use ::std::string::String;
+            struct Component;
+            impl sdk::router::Guest for Component {
+                fn route(call: sdk::router::CallInfo) -> Result<Option<sdk::router::Decision>, String> {
+                    sdk::run_router(call, THE_FUNCTION)
+                }
+            }
+            #[cfg(target_arch = \"wasm32\")]
+            sdk::export_router!(Component with_types_in ::voxtra_sdk::__private::router);
+            #[cfg(not(target_arch = \"wasm32\"))]
+            const _: fn(sdk::router::CallInfo) -> Result<Option<sdk::router::Decision>, String> =
+                <Component as sdk::router::Guest>::route;
+        };
+    ",
+};
+
+pub(crate) const FILTER: Attribute = Attribute {
+    name: "filter",
+    form: "fn filter(event: &OutgoingEvent) -> Result<Verdict>",
+    export: "
+        const _: () = {
+            use ::voxtra_sdk::__private as sdk;
+            use ::core::result::Result;
+            use ::std::string::String;
+            struct Component;
+            impl sdk::filter::Guest for Component {
+                fn filter(event: sdk::filter::OutgoingEvent) -> Result<sdk::filter::Verdict, String> {
+                    sdk::run_filter(event, THE_FUNCTION)
+                }
+            }
+            #[cfg(target_arch = \"wasm32\")]
+            sdk::export_filter!(Component with_types_in ::voxtra_sdk::__private::filter);
+            #[cfg(not(target_arch = \"wasm32\"))]
+            const _: fn(sdk::filter::OutgoingEvent) -> Result<sdk::filter::Verdict, String> =
+                <Component as sdk::filter::Guest>::filter;
+        };
+    ",
+};
+
 /// The function, unchanged, and behind it the export or what is wrong.
 pub(crate) fn attribute(attribute: &Attribute, arguments: TokenStream, item: TokenStream) -> TokenStream {
     let beside = match check(arguments, item.clone()) {

@@ -1,4 +1,4 @@
-//! The attributes of voxtra-sdk: `#[handler]` and `#[on_hangup]`.
+//! The attributes of voxtra-sdk: `#[handler]` and `#[on_hangup]`, `#[router]`, `#[filter]`.
 //!
 //! They leave the function as it is and put the component's export beside it. They are written on the compiler's own
 //! tokens, without a parser library, so that a handler builds in seconds. Use them through voxtra-sdk, which their
@@ -48,4 +48,46 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn on_hangup(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(&expand::ON_HANGUP, arguments, item)
+}
+
+/// Marks the function that chooses which handler takes a call: `fn route(call: &CallInfo) -> Result<Option<Decision>>`.
+///
+/// It makes a component of its own, whose file is called `NAME.router.wasm`. It is asked before the static routes are, and
+/// has 200 ms; `None` leaves the call to the next router, or to the routes. So does an error, which is logged. It sees
+/// the tenant's [`store`](../voxtra_sdk/store/index.html), not the call.
+///
+/// ```no_run
+/// use voxtra_sdk::prelude::*;
+///
+/// #[router]
+/// fn route(call: &CallInfo) -> Result<Option<Decision>> {
+///     let known = store::get(&format!("customers/{}", call.caller_id))?;
+///     Ok(known.map(|_| Decision::handler("customers")))
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn router(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand::attribute(&expand::ROUTER, arguments, item)
+}
+
+/// Marks the function that sees each of the tenant's events before it leaves the host:
+/// `fn filter(event: &OutgoingEvent) -> Result<Verdict>`.
+///
+/// It makes a component of its own, whose file is called `NAME.filter.wasm`. It has 200 ms; an event on which it fails
+/// leaves as it is.
+///
+/// ```no_run
+/// use voxtra_sdk::prelude::*;
+///
+/// #[filter]
+/// fn filter(event: &OutgoingEvent) -> Verdict {
+///     match event.kind.as_str() {
+///         "dtmf.received" => Verdict::Drop,
+///         _ => Verdict::Keep,
+///     }
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand::attribute(&expand::FILTER, arguments, item)
 }

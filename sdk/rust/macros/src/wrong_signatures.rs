@@ -98,3 +98,30 @@ mod _a_result_with_something_in_it {}
 /// fn ended(call: &Call) {}
 /// ```
 mod _a_call_that_is_not_over {}
+
+/// `#[router]` refuses a call.
+///
+/// ```compile_fail
+/// use voxtra_sdk::prelude::*;
+/// #[router]
+/// fn route(call: &Call) -> Option<Decision> { None }
+/// ```
+mod _a_call_to_be_routed {}
+
+/// `#[router]` refuses an answer of another kind.
+///
+/// ```compile_fail
+/// use voxtra_sdk::prelude::*;
+/// #[router]
+/// fn route(call: &CallInfo) -> Result<Verdict> { Ok(Verdict::Keep) }
+/// ```
+mod _an_answer_of_another_kind {}
+
+/// `#[filter]` refuses no answer.
+///
+/// ```compile_fail
+/// use voxtra_sdk::prelude::*;
+/// #[filter]
+/// fn filter(event: &OutgoingEvent) {}
+/// ```
+mod _no_answer {}

@@ -8,13 +8,22 @@ use voxtra_test_support::asterisk::Tree;
 use voxtra_test_support::{Asterisk, AsteriskOptions};
 
 use crate::cargo::{cargo, run, run_through, target_dir};
-use crate::{deps, guests};
+use crate::{deps, guests, scripted};
 
 /// Makes a missing Asterisk a failure.
 const REQUIRED: (&str, &str) = ("VOXTRA_REQUIRE_ASTERISK", "1");
 
+/// Tells the tests why there are no handlers in JavaScript and Python.
+const SCRIPTED_MISSING: &str = "VOXTRA_SCRIPTED_GUESTS_MISSING";
+
+pub(crate) fn guests() -> Result<()> {
+    guests::build_rust()?;
+    scripted::prepare()?;
+    scripted::build_all()
+}
+
 pub(crate) fn demo(args: &[String]) -> Result<u8> {
-    guests::build_all()?;
+    guests::build_rust()?;
     build_all()?;
     let mut demo = std::process::Command::new(target_dir().join("release/voxtra"));
     demo.arg("demo").arg("--guests").arg(guests::folder()).arg("--out").arg(target_dir().join("demo")).args(args);
@@ -22,7 +31,7 @@ pub(crate) fn demo(args: &[String]) -> Result<u8> {
 }
 
 pub(crate) fn bench(args: &[String]) -> Result<u8> {
-    guests::build_all()?;
+    guests::build_rust()?;
     build_all()?;
     let mut bench = std::process::Command::new(target_dir().join("release/voxtra-bench"));
     run_through(bench.args(args).env("VOXTRA_GUESTS", guests::folder()))
@@ -32,21 +41,31 @@ pub(crate) fn test(filter: Option<&str>) -> Result<u8> {
     test_with(filter, std::env::var(REQUIRED.0).is_ok_and(|v| v == REQUIRED.1))
 }
 
-fn test_with(filter: Option<&str>, asterisk_is_required: bool) -> Result<u8> {
-    guests::build_all()?;
+fn test_with(filter: Option<&str>, everything_is_required: bool) -> Result<u8> {
+    guests::build_rust()?;
     build_all()?;
+    // Only what the machine lacks is a reason to skip; a handler that does not build is a failure.
+    let scripted = match scripted::prepare() {
+        Ok(()) => scripted::build_all().map(Ok)?,
+        Err(e) if everything_is_required => return Err(e.context("the tests need Node.js and Python")),
+        Err(e) => Err(format!("{e:#}")),
+    };
     let skips = target_dir().join("skipped-tests.txt");
     let _ = fs::remove_file(&skips);
     let mut tests = cargo();
     tests.args(["test", "--release", "--workspace", "--no-fail-fast"]).args(filter);
     tests.env("VOXTRA_BIN", target_dir().join("release/voxtra")).env("VOXTRA_GUESTS", guests::folder());
     tests.env("VOXTRA_SKIPS", &skips);
+    if let Err(why) = scripted {
+        eprintln!("guests: tests of handlers in JavaScript and Python are skipped: {why}");
+        tests.env(SCRIPTED_MISSING, why);
+    }
     match Tree::install() {
-        Ok(_) if asterisk_is_required => {
+        Ok(_) if everything_is_required => {
             tests.env(REQUIRED.0, REQUIRED.1);
         }
         Ok(_) => {}
-        Err(e) if asterisk_is_required => return Err(e.context("the tests need an Asterisk")),
+        Err(e) if everything_is_required => return Err(e.context("the tests need an Asterisk")),
         Err(e) => {
             eprintln!("asterisk: tests that need one are skipped: {e:#}");
             tests.env("VOXTRA_ASTERISK_MISSING", format!("{e:#}"));

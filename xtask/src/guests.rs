@@ -10,10 +10,16 @@ use crate::cargo::{cargo, cargo_elsewhere, output, run, target_dir};
 use crate::toolchain::{TARGET, guest_rustc};
 
 /// The packages and where their components go, below `target/guests`.
-const GUESTS: [(&str, &str); 4] = [
+const GUESTS: [(&str, &str); 10] = [
     ("voxtra-guest-minimal", "minimal.wasm"),
     ("voxtra-guest-ivr-menu", "ivr-menu.wasm"),
     ("voxtra-guest-echo", "echo.wasm"),
+    ("voxtra-guest-switchboard", "switchboard.wasm"),
+    ("voxtra-guest-conference", "conference.wasm"),
+    ("voxtra-guest-voicemail", "voicemail.wasm"),
+    ("voxtra-guest-vip-router", "rules/vip.router.wasm"),
+    ("voxtra-guest-redact-filter", "rules/redact.filter.wasm"),
+    ("voxtra-guest-every-verb", "every-verb.wasm"),
     ("voxtra-guest-hostile-trap", "hostile/trap.wasm"),
 ];
 
@@ -25,8 +31,8 @@ pub(crate) fn folder() -> PathBuf {
     target_dir().join("guests")
 }
 
-/// Builds the examples.
-pub(crate) fn build_all() -> Result<()> {
+/// Builds the examples that need nothing but Rust.
+pub(crate) fn build_rust() -> Result<()> {
     let rustc = guest_rustc()?;
     // A folder of its own, so that guests and host do not throw away each other's builds.
     let build = target_dir().join("guests-build");
@@ -81,7 +87,7 @@ fn component_name(about: &Value, manifest: &Path) -> Result<String> {
 }
 
 /// Replaces a file at once: a host may be watching the folder.
-fn put(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn put(from: &Path, to: &Path) -> Result<()> {
     let parent = to.parent().context("a component needs a folder")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let new = to.with_extension("new");

@@ -20,7 +20,7 @@ const COMMANDS: [(&str, &str); 9] = [
   Builds the guests and the host, fetches a private Asterisk and SIPp from Debian's packages where there is none in the
   cache, and runs all tests, or those whose names hold FILTER. Tests that cannot run are listed by name at the end.
 
-  VOXTRA_REQUIRE_ASTERISK=1   makes a missing Asterisk a failure
+  VOXTRA_REQUIRE_ASTERISK=1   makes a missing Asterisk, Node.js or Python a failure
   VOXTRA_CACHE=DIR            keeps what is fetched there instead of ~/.cache/voxtra
   VOXTRA_DEBIAN_MIRROR=URL    fetches from there instead of the mirror that this machine's apt uses
 
@@ -41,7 +41,8 @@ const COMMANDS: [(&str, &str); 9] = [
         "guests",
         "cargo xtask guests
 
-  Builds the example handlers into target/guests: minimal.wasm, ivr-menu.wasm, echo.wasm, hostile/trap.wasm.
+  Builds the example handlers into target/guests: minimal.wasm, ivr-menu.wasm and the like. Those in JavaScript and
+  Python need Node.js with npm, and Python with pip; their tools are fetched into the cache, not installed.
 
   Example:  cargo xtask guests
 ",

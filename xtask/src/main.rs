@@ -9,6 +9,8 @@ mod chores;
 mod deps;
 mod guests;
 mod help;
+mod once;
+mod scripted;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -42,7 +44,7 @@ fn run(args: &[String]) -> Result<u8> {
         return Ok(0);
     }
     match (command, rest) {
-        ("guests", []) => guests::build_all().map(done),
+        ("guests", []) => chores::guests().map(done),
         ("guest-rustc", []) => toolchain::guest_rustc().map(|path| println!("{}", path.display())).map(done),
         ("guest-build", [folder]) => guests::build_one(folder).map(|path| println!("{}", path.display())).map(done),
         ("asterisk", []) => chores::asterisk().map(done),

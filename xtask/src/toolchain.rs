@@ -7,13 +7,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use voxtra_test_support::apt::{Archive, PrivateApt, unpack};
-use voxtra_test_support::files::{cache_dir, lock};
+use voxtra_test_support::files::cache_dir;
 
 use crate::cargo::{cargo_elsewhere, output, own_rustc, run, without_fetching};
+use crate::once::made_once;
 
 /// What guests are compiled for: its output is a component.
 pub(crate) const TARGET: &str = "wasm32-wasip2";
@@ -84,7 +84,7 @@ impl Compiler {
     fn with_packaged_source(&self) -> Result<PathBuf> {
         let short = self.commit.get(..9).unwrap_or(&self.commit);
         let home = home(&format!("{}-{short}", self.version))?;
-        made_once(&home, |new| {
+        compiler_in(&home, |new| {
             let apt = PrivateApt::new(&new.join("apt"))?;
             apt.use_suite(SOURCE_SUITE)?;
             let versions = apt.versions("rust-src")?;
@@ -106,7 +106,7 @@ impl Compiler {
     /// Debian's compiler for its browsers, unpacked, with a standard library from that compiler's own source. The
     /// linker that makes components stays this one's.
     fn packaged(&self) -> Result<PathBuf> {
-        made_once(&home("debian")?, |new| {
+        compiler_in(&home("debian")?, |new| {
             let unpacked = new.join("unpacked");
             fetch_web_compiler(new, &unpacked)?;
             let apt = PrivateApt::new(&new.join("apt"))?;
@@ -216,29 +216,16 @@ fn home(name: &str) -> Result<PathBuf> {
     Ok(cache_dir()?.join("guest-toolchain").join(format!("{name}-{TARGET}")))
 }
 
-/// Makes a folder under another name and moves it to its own when it is whole; returns its compiler.
-fn made_once(home: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let rustc = home.join("bin/rustc");
-    if home.join(MARK).exists() {
-        return Ok(rustc);
-    }
-    let _lock = lock(&home.with_extension("lock"))?;
-    if home.join(MARK).exists() {
-        return Ok(rustc);
-    }
-    let began = Instant::now();
-    let new = home.with_extension("new");
-    let _ = fs::remove_dir_all(&new);
-    fs::create_dir_all(&new)?;
-    make(&new)?;
-    for leftover in ["apt", "unpacked"] {
-        let _ = fs::remove_dir_all(new.join(leftover));
-    }
-    fs::write(new.join(MARK), "")?;
-    let _ = fs::remove_dir_all(home);
-    fs::rename(&new, home)?;
-    eprintln!("guests: the toolchain is ready after {} s", began.elapsed().as_secs());
-    Ok(rustc)
+/// Makes the folder of a compiler where it is not yet there; returns the compiler.
+fn compiler_in(home: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    made_once(home, MARK, |new| {
+        make(new)?;
+        for leftover in ["apt", "unpacked"] {
+            let _ = fs::remove_dir_all(new.join(leftover));
+        }
+        Ok(())
+    })?;
+    Ok(home.join("bin/rustc"))
 }
 
 /// What the target's linking wants beside the standard library: wasi-libc and its start files.

@@ -10,9 +10,12 @@ use anyhow::{Context, Result};
 use tokio::runtime::{Builder, Runtime as Tokio};
 use tokio::sync::Mutex;
 use voxtra_ari::audiosocket::{AudioSocketServer, ServerOptions};
+use voxtra_core::fake::FakeExchange;
+use voxtra_core::telephony::PbxRecording;
+use voxtra_core::verbs::{AnsweredBy, DialplanPlace, SnoopOptions};
 use voxtra_core::{
     BoxFuture, CallError, CallId, Direction, Event, EventSink, HandlerName, HangupCause, Leg, LegEvent, LegEvents,
-    MediaLink, NewLeg, PlaybackId, Switchboard, TenantId,
+    MediaLink, NewLeg, PlaybackId, RecordingId, Snoop, Switchboard, TenantId,
 };
 use voxtra_plugins::{Catalog, Runtime, RuntimeOptions};
 use voxtra_session::router::DEFAULT_NAME;
@@ -51,6 +54,7 @@ pub(crate) fn serve(echo: &Path, calls: usize) -> Result<()> {
                 direction: Direction::Inbound,
                 answered: false,
                 leg: Arc::clone(&leg) as Arc<dyn Leg>,
+                exchange: FakeExchange::new(),
             };
             let events = host.incoming(new).context("the host refuses a call")?;
             leg.report_to(&events);
@@ -163,6 +167,58 @@ impl Leg for StandIn {
         nothing_to_play()
     }
 
+    fn ring(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn hold<'a>(&'a self, _music_class: &'a str) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn unhold(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn set_variable<'a>(&'a self, _name: &'a str, _value: &'a str) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn get_variable<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Option<String>, CallError>> {
+        nothing_to_play()
+    }
+
+    fn transfer_to_queue<'a>(
+        &'a self,
+        _queue: &'a str,
+        _variables: &'a [(String, String)],
+    ) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn continue_in_dialplan<'a>(&'a self, _place: &'a DialplanPlace) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn start_recording<'a>(&'a self, _recording: &'a PbxRecording) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn pause_recording<'a>(&'a self, _id: &'a RecordingId, _paused: bool) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn stop_recording<'a>(&'a self, _id: &'a RecordingId) -> BoxFuture<'a, Result<(), CallError>> {
+        nothing_to_play()
+    }
+
+    fn snoop(&self, _options: SnoopOptions) -> BoxFuture<'_, Result<Arc<dyn Snoop>, CallError>> {
+        nothing_to_play()
+    }
+
+    fn detect_machine(&self) -> BoxFuture<'_, Result<AnsweredBy, CallError>> {
+        nothing_to_play()
+    }
+
     fn open_media(&self, rate_hz: u32) -> BoxFuture<'_, Result<MediaLink, CallError>> {
         Box::pin(async move { self.connect(rate_hz).await.map_err(|e| CallError::Telephony(format!("{e:#}"))) })
     }
@@ -183,6 +239,6 @@ impl Leg for StandIn {
     }
 }
 
-fn nothing_to_play<'a>() -> BoxFuture<'a, Result<(), CallError>> {
+fn nothing_to_play<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, CallError>> {
     Box::pin(async { Err(CallError::Telephony("the stand-in has audio only".into())) })
 }

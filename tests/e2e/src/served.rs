@@ -35,13 +35,15 @@ pub struct Setup {
     pub pbx: AsteriskOptions,
     /// `media.transport`. Default: `auto`.
     pub transport: &'static str,
+    /// More guests, each with the number that leads to it.
+    pub handlers: &'static [(&'static str, &'static str)],
     /// More lines for `voxtra.yaml`.
     pub more: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { pbx: AsteriskOptions::default(), transport: "auto", more: "" }
+        Self { pbx: AsteriskOptions::default(), transport: "auto", handlers: &[], more: "" }
     }
 }
 
@@ -84,6 +86,9 @@ impl Served {
             [("minimal", "minimal"), ("ivr-menu", "ivr-menu"), ("echo", "echo"), ("hostile/trap", "trap")]
         {
             install(guest, &plugins.join(format!("{name}.wasm")))?;
+        }
+        for (_, guest) in setup.handlers {
+            install(guest, &plugins.join(format!("{guest}.wasm")))?;
         }
         fs::write(&config, yaml(&pbx, setup))?;
         let mut host = Host::start(["start", "--log-format", "json", "-c", &config.to_string_lossy()])?;
@@ -175,10 +180,11 @@ fn yaml(pbx: &Asterisk, setup: &Setup) -> String {
     let (url, user, password, transport) = (pbx.ari_url(), pbx.user(), pbx.password(), setup.transport);
     let routes: String = [(MENU, "ivr-menu"), (ECHO, "echo"), (TRAP, "trap"), (MINIMAL, "minimal")]
         .iter()
+        .chain(setup.handlers)
         .map(|(number, handler)| format!("  - {{extension: '{number}', handler: {handler}}}\n"))
         .collect();
     format!(
-        "telephony:\n  asterisk: {{base_url: '{url}', username: {user}, password: {password}}}\n\
+        "state_dir: state\ntelephony:\n  asterisk: {{base_url: '{url}', username: {user}, password: {password}}}\n\
          media: {{transport: {transport}}}\nplugins: {{dir: plugins}}\nroutes:\n{routes}{}",
         setup.more
     )

@@ -35,8 +35,8 @@ async fn one_component_and_three_variables_serve_calls() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_under_live_calls_stops_cleanly() -> Result<()> {
-    stops_cleanly("sigterm_under_live_calls_stops_cleanly", "TERM").await
+async fn sigterm_under_live_calls_stops_cleanly_at_the_drains_limit() -> Result<()> {
+    stops_cleanly("sigterm_under_live_calls_stops_cleanly_at_the_drains_limit", "TERM").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,7 +46,8 @@ async fn sigint_under_live_calls_stops_cleanly() -> Result<()> {
 
 /// An echo and a menu are told to go by BYE, each ends once, nothing is left in Asterisk, and the exit code is 0.
 async fn stops_cleanly(name: &str, signal_name: &str) -> Result<()> {
-    serve(name, Setup::default(), async |served| {
+    let setup = Setup { more: "drain: {limit_ms: 500}\n", ..Setup::default() };
+    serve(name, setup, async |served| {
         let (echo, menu) = (call(served.sip(), ECHO).await?, call(served.sip(), MENU).await?);
         served.until("audio flows", LONG, |log| log.count("media.started") == 1).await?;
         ensure!(served.pbx.wait_for_channels(3, LONG).await?, "two calls and a media leg are not up");

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A crate and what it may use of ours.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("voxtra-core", &[]),
     ("voxtra-audio", &["voxtra-core"]),
-    ("voxtra-ari", &[]),
-    ("voxtra-telephony", &["voxtra-core", "voxtra-audio", "voxtra-ari"]),
+    ("voxtra-ari", &["voxtra-test-support"]),
+    ("voxtra-telephony", &["voxtra-core", "voxtra-audio", "voxtra-ari", "voxtra-test-support"]),
     ("voxtra-plugins", &["voxtra-core"]),
     ("voxtra-session", &["voxtra-core", "voxtra-plugins"]),
+    ("voxtra-services", &["voxtra-core", "voxtra-audio", "voxtra-test-support"]),
     ("voxtra", HOST),
     ("voxtra-sdk", &["voxtra-sdk-macros"]),
     ("voxtra-sdk-macros", &[]),
@@ -24,6 +25,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "voxtra-telephony",
             "voxtra-plugins",
             "voxtra-session",
+            "voxtra-services",
             "voxtra-test-support",
         ],
     ),
@@ -32,8 +34,15 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     (GUEST, &["voxtra-sdk"]),
 ];
 
-const HOST: &[&str] =
-    &["voxtra-core", "voxtra-audio", "voxtra-ari", "voxtra-telephony", "voxtra-plugins", "voxtra-session"];
+const HOST: &[&str] = &[
+    "voxtra-core",
+    "voxtra-audio",
+    "voxtra-ari",
+    "voxtra-telephony",
+    "voxtra-plugins",
+    "voxtra-session",
+    "voxtra-services",
+];
 
 /// Stands for every crate whose name begins so.
 const GUEST: &str = "voxtra-guest-";

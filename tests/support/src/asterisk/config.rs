@@ -11,7 +11,8 @@ use super::tree::Tree;
 use super::{AsteriskOptions, PASSWORD, USER};
 
 /// What is loaded: prefixes of module names. Nothing that wants a database, a service or another port.
-const MODULES: [&str; 63] = [
+const MODULES: [&str; 65] = [
+    "app_amd",
     "app_audiosocket",
     "app_bridgewait",
     "app_dial",
@@ -51,6 +52,7 @@ const MODULES: [&str; 63] = [
     "func_callerid",
     "func_channel",
     "func_cut",
+    "func_dialplan",
     "func_hangupcause",
     "func_logic",
     "func_pjsip",
@@ -97,6 +99,7 @@ const NOT_MODULES: [&str; 14] = [
 
 /// Asked for by modules that do without.
 const EMPTY: [&str; 15] = [
+    "amd",
     "acl",
     "aeap",
     "ccss",
@@ -107,7 +110,6 @@ const EMPTY: [&str; 15] = [
     "geolocation",
     "pjproject",
     "queuerules",
-    "queues",
     "res_parking",
     "sorcery",
     "udptl",
@@ -145,6 +147,11 @@ impl Folders {
         let path = self.root.join("etc").join(format!("{name}.conf"));
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
+
+    fn add(&self, name: &str, lines: &str) -> Result<()> {
+        let text = fs::read_to_string(self.root.join("etc").join(format!("{name}.conf"))).unwrap_or_default();
+        self.file(name, &format!("{text}\n{lines}\n"))
+    }
 }
 
 /// Writes everything that an Asterisk with these ports reads when it starts.
@@ -166,13 +173,15 @@ pub(super) fn write(folders: &Folders, tree: &Tree, ports: &Ports, options: &Ast
     folders.file("pjsip", &pjsip(ports))?;
     folders.file("extensions", &extensions(options))?;
     folders.file("indications", INDICATIONS)?;
+    folders.file("queues", QUEUES)?;
     let music = folders.root.join("data/moh");
     folders
         .file("musiconhold", &format!("[default]\nmode = files\nsort = alpha\ndirectory = {}\n", music.display()))?;
     folders.file("manager", "[general]\nenabled = no\n")?;
     folders.file("cdr", "[general]\nenable = no\n")?;
     folders.file("cel", "[general]\nenable = no\n")?;
-    EMPTY.iter().try_for_each(|name| folders.file(name, ""))
+    EMPTY.iter().try_for_each(|name| folders.file(name, ""))?;
+    options.extra_config.iter().try_for_each(|(name, lines)| folders.add(name, lines))
 }
 
 fn make_folders(folders: &Folders, tree: &Tree) -> Result<()> {
@@ -275,13 +284,16 @@ fn extensions(options: &AsteriskOptions) -> String {
     text.push_str("\n[stasis]\n");
     let first = options.stasis_apps.first().map_or("", String::as_str);
     for pattern in PATTERNS {
-        text.push_str(&format!("exten => {pattern},1,Stasis({first})\n same => n,Hangup()\n"));
+        text.push_str(&format!("exten => {pattern},1,Stasis({first})\n{REFUSED} same => n,Hangup()\n"));
     }
     for app in &options.stasis_apps {
         text.push_str(&format!("\n[stasis-{app}]\n"));
         for pattern in PATTERNS {
-            text.push_str(&format!("exten => {pattern},1,Stasis({app})\n same => n,Hangup()\n"));
+            text.push_str(&format!("exten => {pattern},1,Stasis({app})\n{REFUSED} same => n,Hangup()\n"));
         }
+        text.push_str(&format!(
+            "\n[amd-{app}]\nexten => s,1,AMD()\n same => n,Stasis({app},voxtra-amd)\n same => n,Hangup()\n"
+        ));
     }
     text + CALLERS
 }
@@ -291,6 +303,12 @@ const PATTERNS: [&str; 3] = ["_X!", "_+X!", "_[a-zA-Z*#]."];
 
 /// Somebody who behaves in a known way: called from SIP as `test-NAME`, or the far end of `Local/NAME@callers`.
 const CALLERS: &str = include_str!("callers.conf");
+
+/// A call that the application has refused and sent on hears the steady tone.
+const REFUSED: &str = " same => n,GotoIf($[\"${VOXTRA_REFUSED}\" = \"congestion\"]?callers,tone,1)\n";
+
+/// One queue with one member, who answers and is heard as another tone.
+const QUEUES: &str = "[support]\nstrategy = ringall\njoinempty = yes\ntimeout = 10\nmember => Local/agent@callers/n\n";
 
 const INDICATIONS: &str = "[general]\ncountry = us\n[us]\ndescription = United States\nringcadence = 2000,4000\n\
     dial = 350+440\nbusy = 480+620/500,0/500\nring = 440+480/2000,0/4000\ncongestion = 480+620/250,0/250\n";

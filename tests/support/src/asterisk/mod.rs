@@ -43,11 +43,14 @@ pub struct AsteriskOptions {
     pub audiosocket: bool,
     /// Whether `chan_websocket` is loaded. Default: true.
     pub websocket_media: bool,
+    /// What a test adds to configuration files: the file's name without `.conf`, and the lines for its end.
+    /// Default: nothing.
+    pub extra_config: Vec<(String, String)>,
 }
 
 impl Default for AsteriskOptions {
     fn default() -> Self {
-        Self { stasis_apps: vec!["voxtra".into()], audiosocket: true, websocket_media: true }
+        Self { stasis_apps: vec!["voxtra".into()], audiosocket: true, websocket_media: true, extra_config: Vec::new() }
     }
 }
 

@@ -78,7 +78,7 @@ event_types! {
     Error = "error",
     /// A session was made for the call.
     SessionCreated = "session.created",
-    /// The session is gone; the last event of a call.
+    /// The session is gone; the last event of a call but for what becomes of its recordings.
     SessionDestroyed = "session.destroyed",
     /// Ours: an event of a handler's own; `data` has its `name` and its `data`.
     Custom = "custom",

@@ -41,7 +41,7 @@ pub struct DeskOptions {
     pub tenant_sinks: HashMap<TenantId, Vec<String>>,
     /// Names that stand for several sinks.
     pub composites: HashMap<String, Vec<String>>,
-    /// Recording does not begin, and one by the host ends, when less than this is free in the spool. Default 64 MiB.
+    /// Recording does not begin when less than this is free in the spool. Default 64 MiB.
     pub min_free_bytes: u64,
     /// How often a sink that fails is asked before the next start of the host. Default 12: with the waits between
     /// them, which double from 1 s to 10 minutes, about an hour.

@@ -320,7 +320,7 @@ section! {
     Dialplan {
         transfer_context: String = String::new(),
         queue_context: String = String::new(),
-        /// Where `AMD()` is run: see `docs/asterisk.md`.
+        /// Where `AMD()` is run: its extension `s` runs `AMD()` and then `Stasis(APPLICATION,voxtra-amd)`.
         machine_detection_context: String = String::new(),
     }
 }

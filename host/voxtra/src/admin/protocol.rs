@@ -19,8 +19,6 @@ pub(crate) enum Question {
         /// Its id.
         id: String,
     },
-    /// Counters since the start.
-    Stats,
     /// A batch is to begin.
     BatchStart {
         /// Whose it is.

@@ -102,10 +102,10 @@ async fn serve(listener: UnixListener, answers: Arc<dyn Answers>) {
 
 async fn converse(stream: UnixStream, answers: &dyn Answers) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
-    let mut line = String::new();
+    let mut line = Vec::new();
     let mut reader = BufReader::new(read).take(QUESTION_MAX_BYTES);
-    timeout(TRANSFER_LIMIT, reader.read_line(&mut line)).await??;
-    let answer = match serde_json::from_str(&line) {
+    timeout(TRANSFER_LIMIT, reader.read_until(b'\n', &mut line)).await??;
+    let answer = match serde_json::from_slice(&line) {
         Ok(question) => answers.answer(question).await,
         Err(error) => {
             Answer::Error(format!("the question cannot be understood ({error}); use the same version of voxtra"))
@@ -170,7 +170,7 @@ mod tests {
         stream.write_all(b"\xff\x00 {{{\n").await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.is_empty() || answer.contains("cannot be understood"), "{answer}");
-        assert!(ask(&path, &Question::Stats).await.is_ok());
+        assert!(answer.contains("cannot be understood"), "{answer}");
+        assert!(ask(&path, &Question::Batches).await.is_ok());
     }
 }

@@ -46,11 +46,6 @@ impl Operator {
                 }
                 json!({"id": id})
             }
-            Question::Stats => json!({
-                "active": self.host.active(),
-                "calls": format!("{:?}", self.host.stats()),
-                "webhooks": format!("{:?}", self.webhooks.stats()),
-            }),
             Question::BatchStart { tenant, name, csv, options } => {
                 self.start_batch(&tenant, &name, &csv, options).await?
             }

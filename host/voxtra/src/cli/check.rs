@@ -79,6 +79,15 @@ fn check_configuration(config: &Config, findings: &mut Findings) {
 
 fn check_handlers(args: &CheckArgs, config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
     let dir = args.plugins.clone().unwrap_or_else(|| config.plugin_dir());
+    let is_named = args.plugins.is_some() || !config.root.plugins.dir.is_empty();
+    if args.offline && !is_named && !dir.exists() {
+        // A file of 0.3.1 knows no such folder, and the file is what is looked at.
+        findings.note(
+            "handlers",
+            format!("there is no folder {} yet; put the handlers into it before `voxtra start`", dir.display()),
+        );
+        return Ok(());
+    }
     let runtime = host::wasm_runtime(config, &config::process_env)?;
     match Catalog::load_dir(&runtime, &dir) {
         Err(error) => findings.bad("handlers", error),

@@ -21,7 +21,7 @@ use tree::{Kind, Node};
 
 pub(crate) use env::{Lookup, process_env};
 pub(crate) use error::ConfigError;
-pub(crate) use model::{Dial, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport};
+pub(crate) use model::{Dial, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport, UnknownCalls};
 pub(crate) use places::FIRST_PBX;
 pub(crate) use policy::{OnFailure, Then};
 
@@ -138,11 +138,17 @@ impl Config {
 
     /// The keys that are set though this version does nothing with them, and why.
     pub(crate) fn unused(&self) -> Vec<String> {
-        UNUSED
-            .iter()
-            .filter(|(path, _)| self.is_set(path))
-            .map(|(path, why)| format!("{}: {}: {why}", self.place(path), path.join(".")))
-            .collect()
+        let note = |path: &[&str], why: &str| format!("{}: {}: {why}", self.place(path), path.join("."));
+        let mut notes: Vec<String> =
+            UNUSED.iter().filter(|(path, _)| self.is_set(path)).map(|(path, why)| note(path, why)).collect();
+        // 0.3.1 took them and carried its audio in its own way all the same.
+        if matches!(self.root.media.transport, Transport::Rtp | Transport::Livekit) {
+            notes.push(note(
+                &["media", "transport"],
+                "accepted; audio passes as with `auto`, over AudioSocket or WebSocket",
+            ));
+        }
+        notes
     }
 
     /// The tenants with the application that tells each apart: `default` first.

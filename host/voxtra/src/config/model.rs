@@ -58,6 +58,18 @@ pub(crate) enum Transport {
     Livekit,
 }
 
+/// What becomes of a call at the PBX that this host does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnknownCalls {
+    /// It ends.
+    Hangup,
+    /// One that came in is routed as if it came now.
+    Adopt,
+    /// Nothing.
+    Leave,
+}
+
 /// A number that 0.3.1 took whatever its size was.
 type Int = i64;
 
@@ -98,6 +110,8 @@ section! {
         asterisk: Option<Asterisk> = None,
         /// Ours: further Asterisks by name; the first one's name is `asterisk`.
         more: BTreeMap<String, Asterisk> = BTreeMap::new(),
+        /// Ours: calls that a PBX has for this host and that it does not know, as after a crash.
+        unknown_calls: UnknownCalls = UnknownCalls::Hangup,
         livekit: Option<LiveKit> = None,
         sip_trunks: Vec<SipTrunk> = Vec::new(),
     }

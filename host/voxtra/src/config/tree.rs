@@ -21,6 +21,10 @@ const MAX_DEPTH: usize = 32;
 /// The prefix of YAML's own tags.
 const CORE_TAG: &str = "tag:yaml.org,2002:";
 
+/// How 0.3.1's configuration class writes the values of its enumerations (`codec`, `transport`): a list of one under the
+/// name of their Python class.
+const OLD_ENUM_TAG: &str = "python/object/apply:voxtra.types.";
+
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
@@ -156,7 +160,13 @@ struct Open {
 
 enum OpenKind {
     List(Vec<Rc<Node>>),
-    Map { entries: Vec<(Key, Rc<Node>)>, merged: Vec<(Key, Rc<Node>)>, key: Option<Key> },
+    /// The one value of a list stands for the list.
+    OldEnum(Vec<Rc<Node>>),
+    Map {
+        entries: Vec<(Key, Rc<Node>)>,
+        merged: Vec<(Key, Rc<Node>)>,
+        key: Option<Key>,
+    },
 }
 
 impl Builder<'_> {
@@ -181,11 +191,10 @@ impl Builder<'_> {
                 self.value(Rc::new(node), anchor)
             }
             Event::SequenceStart(anchor, tag) => {
-                check_collection_tag(line, tag.as_deref(), "seq")?;
-                self.begin(Open { line, anchor, what: OpenKind::List(Vec::new()) })
+                self.begin(Open { line, anchor, what: list_of(line, tag.as_deref())? })
             }
             Event::MappingStart(anchor, tag) => {
-                check_collection_tag(line, tag.as_deref(), "map")?;
+                check_map_tag(line, tag.as_deref())?;
                 self.begin(Open {
                     line,
                     anchor,
@@ -232,6 +241,10 @@ impl Builder<'_> {
         let Some(Open { line, anchor, what }) = self.open.pop() else { return Ok(()) };
         let kind = match what {
             OpenKind::List(items) => Kind::List(items),
+            OpenKind::OldEnum(items) => match items.as_slice() {
+                [value] => return self.value(Rc::clone(value), anchor),
+                _ => return Err(ConfigError::at(line, "this tag takes a list of one value; write the value alone")),
+            },
             OpenKind::Map { mut entries, merged, .. } => {
                 for (key, value) in merged {
                     if !entries.iter().any(|(k, _)| k.text == key.text) {
@@ -258,7 +271,7 @@ impl Builder<'_> {
         }
         match self.open.last_mut().map(|open| &mut open.what) {
             None => self.root = Some(node),
-            Some(OpenKind::List(items)) => items.push(node),
+            Some(OpenKind::List(items) | OpenKind::OldEnum(items)) => items.push(node),
             Some(OpenKind::Map { entries, merged, key }) => match key.take() {
                 Some(key) if key.text == "<<" => merge(&node, merged)?,
                 // PyYAML takes the last of several, so it counts here too.
@@ -316,10 +329,20 @@ fn core_tag(tag: &Tag) -> Option<String> {
     }
 }
 
-fn check_collection_tag(line: usize, tag: Option<&Tag>, wanted: &str) -> Result<(), ConfigError> {
+fn check_map_tag(line: usize, tag: Option<&Tag>) -> Result<(), ConfigError> {
     match tag.map(core_tag) {
         None => Ok(()),
-        Some(Some(name)) if name == wanted || name.is_empty() => Ok(()),
+        Some(Some(name)) if name == "map" || name.is_empty() => Ok(()),
+        Some(_) => Err(unknown_tag(line)),
+    }
+}
+
+fn list_of(line: usize, tag: Option<&Tag>) -> Result<OpenKind, ConfigError> {
+    match tag.map(core_tag) {
+        None => Ok(OpenKind::List(Vec::new())),
+        // PyYAML writes a tuple with a tag of its own.
+        Some(Some(name)) if matches!(name.as_str(), "seq" | "" | "python/tuple") => Ok(OpenKind::List(Vec::new())),
+        Some(Some(name)) if name.starts_with(OLD_ENUM_TAG) => Ok(OpenKind::OldEnum(Vec::new())),
         Some(_) => Err(unknown_tag(line)),
     }
 }

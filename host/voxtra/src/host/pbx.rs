@@ -7,11 +7,11 @@ use std::sync::Arc;
 use voxtra_ari::AriError;
 use voxtra_core::{Exchange, Switchboard, TenantId};
 use voxtra_telephony::asterisk::{
-    AppOptions, AsteriskAdapter, AsteriskError, AsteriskOptions, MediaTransport, RefusedCalls,
+    AppOptions, AsteriskAdapter, AsteriskError, AsteriskOptions, MediaTransport, RefusedCalls, UnknownCalls,
 };
 use voxtra_telephony::media::MediaThreads;
 
-use crate::config::{Ari, Config, ConfigError, FIRST_PBX, Refused, Tenant, Transport};
+use crate::config::{self, Ari, Config, ConfigError, FIRST_PBX, Refused, Tenant, Transport};
 
 const ASTERISK: &[&str] = &["telephony", "asterisk"];
 const LISTEN: &[&str] = &["media", "audiosocket_listen"];
@@ -91,17 +91,7 @@ pub(crate) fn check_choices(config: &Config) -> Result<(), ConfigError> {
         let problem = format!("`{provider}` is not compiled into this host; write `asterisk`");
         return Err(config.error_at(&["telephony", "provider"], problem));
     }
-    let not_here = |name: &str| {
-        let problem = format!(
-            "{name} between Asterisk and the host is not supported; write `auto`, `audiosocket` or `websocket`"
-        );
-        Err(config.error_at(&["media", "transport"], problem))
-    };
-    match config.root.media.transport {
-        Transport::Rtp => not_here("`rtp`"),
-        Transport::Livekit => not_here("`livekit`"),
-        Transport::Auto | Transport::Audiosocket | Transport::Websocket => Ok(()),
-    }
+    Ok(())
 }
 
 /// Whether the port for AudioSocket is free. The adapter opens it when the PBX answers; by then nobody may look any more.
@@ -129,6 +119,11 @@ fn options(config: &Config, name: &str, ari: &Ari) -> Result<AsteriskOptions, Co
     options.per_app =
         tenants.iter().map(|(_, tenant)| (tenant.app_name.clone(), app_options(config, tenant))).collect();
     options.websocket_url = events_base(config, name);
+    options.unknown_calls = match config.root.telephony.unknown_calls {
+        config::UnknownCalls::Hangup => UnknownCalls::HangUp,
+        config::UnknownCalls::Adopt => UnknownCalls::Adopt,
+        config::UnknownCalls::Leave => UnknownCalls::Leave,
+    };
     options.media_transport = match config.root.media.transport {
         Transport::Audiosocket => MediaTransport::AudioSocket,
         Transport::Websocket => MediaTransport::WebSocket,

@@ -119,3 +119,28 @@ proptest! {
         let _ = resolve_plain(&text);
     }
 }
+
+#[test]
+fn what_the_configuration_class_of_0_3_1_writes_is_read() {
+    let text = "media:
+  codec: &id001 !!python/object/apply:voxtra.types.AudioCodec
+  - alaw
+  extra: !!python/tuple
+  - 1
+  - 2
+trunk: {codec: *id001}
+";
+    let node = read(text).unwrap();
+    assert_eq!(text_at(&node, &["media", "codec"]), &Kind::Text("alaw".into()));
+    assert_eq!(text_at(&node, &["trunk", "codec"]), &Kind::Text("alaw".into()));
+    assert_eq!(text_at(&node, &["media", "extra", "1"]), &Kind::Int(2));
+    for strange in [
+        "a: !!python/object/apply:os.system [x]",
+        "a: !!python/object/apply:voxtra.types.AudioCodec [x, y]",
+        "a: !!python/object/apply:voxtra.types.AudioCodec {x: y}",
+        "a: !!python/object/apply:voxtra.types.AudioCodec x",
+        "a: !!python/tuple {x: y}",
+    ] {
+        assert!(read(strange).unwrap_err().to_string().contains("tag"), "{strange}");
+    }
+}

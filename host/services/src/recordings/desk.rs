@@ -21,6 +21,7 @@ use super::capture::{create, disk_error, seal};
 use super::delivery;
 use super::journal::{Entry, Journal, SinkState, State};
 use super::open::Open;
+use super::room::{FreeSpace, Room};
 use super::sinks::Sink;
 
 /// How many recordings are brought to their sinks at one time.
@@ -41,8 +42,11 @@ pub struct DeskOptions {
     pub tenant_sinks: HashMap<TenantId, Vec<String>>,
     /// Names that stand for several sinks.
     pub composites: HashMap<String, Vec<String>>,
-    /// Recording does not begin when less than this is free in the spool. Default 64 MiB.
+    /// Recording does not begin when less than this is free in the spool, and by the host does not go on: what there is
+    /// of it is kept, and the call is not touched. Default 64 MiB.
     pub min_free_bytes: u64,
+    /// Who says how much is free. Default [`FreeSpace::of_disk`].
+    pub free_space: FreeSpace,
     /// How often a sink that fails is asked before the next start of the host. Default 12: with the waits between
     /// them, which double from 1 s to 10 minutes, about an hour.
     pub max_attempts: u32,
@@ -59,6 +63,7 @@ impl DeskOptions {
             tenant_sinks: HashMap::new(),
             composites: HashMap::new(),
             min_free_bytes: 64 << 20,
+            free_space: FreeSpace::of_disk(),
             max_attempts: 12,
             retry_after: Duration::from_secs(1),
         }
@@ -163,7 +168,6 @@ impl RecordingDesk for Desk {
             let (entry, file) = opened
                 .unwrap_or_else(|error| Err(error.to_string()))
                 .map_err(|why| CallError::LimitExceeded(format!("nothing can be recorded: {why}")))?;
-            self.inner.emit(&entry, EventType::RecordingStarted, Map::new());
             Ok(Arc::new(Open::new(Arc::clone(&self.inner), entry, file)) as Arc<dyn OpenRecording>)
         })
     }
@@ -199,7 +203,7 @@ impl Inner {
 
     /// Notes it, and makes the host's own file. Blocks.
     fn begin(&self, entry: Entry) -> Result<(Entry, Option<std::fs::File>), String> {
-        self.check_room()?;
+        self.room().check()?;
         self.set_live(&entry.start.id, true);
         let begun = self.journal.put(&entry).and_then(|()| match entry.start.recorder {
             Recorder::Host => create(&self.journal.part(&entry.start.id)).map(Some),
@@ -216,18 +220,10 @@ impl Inner {
         }
     }
 
-    /// An error when too little is free. Blocks.
-    pub(super) fn check_room(&self) -> Result<(), String> {
-        let free = free_bytes(&self.options.spool).map_err(|error| disk_error(&error))?;
-        if free >= self.options.min_free_bytes {
-            return Ok(());
-        }
-        Err(format!(
-            "the disk of {} has {} MiB left, less than the {} MiB that are kept free; make room",
-            self.options.spool.display(),
-            free >> 20,
-            self.options.min_free_bytes >> 20
-        ))
+    /// What is to stay free.
+    pub(super) fn room(&self) -> Room {
+        let DeskOptions { spool, min_free_bytes, free_space, .. } = &self.options;
+        Room { dir: spool.clone(), min_free_bytes: *min_free_bytes, free_space: free_space.clone() }
     }
 
     /// Goes on with what an earlier run left.
@@ -398,11 +394,6 @@ fn joined(step: Result<Step, tokio::task::JoinError>, entry: Entry) -> Step {
 
 fn failed(entry: Entry, error: &io::Error) -> Box<Lost> {
     Lost::new(entry, disk_error(error), error.kind() != io::ErrorKind::NotFound)
-}
-
-fn free_bytes(dir: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(dir)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 fn sha256(file: &Path) -> io::Result<String> {

@@ -8,7 +8,7 @@ use voxtra_test_support::asterisk::Tree;
 use voxtra_test_support::{Asterisk, AsteriskOptions};
 
 use crate::cargo::{cargo, run, run_through, target_dir};
-use crate::{deps, guests, scripted};
+use crate::{deps, guests, scripted, tools};
 
 /// Makes a missing Asterisk a failure.
 const REQUIRED: (&str, &str) = ("VOXTRA_REQUIRE_ASTERISK", "1");
@@ -34,7 +34,8 @@ pub(crate) fn bench(args: &[String]) -> Result<u8> {
     guests::build_rust()?;
     build_all()?;
     let mut bench = std::process::Command::new(target_dir().join("release/voxtra-bench"));
-    run_through(bench.args(args).env("VOXTRA_GUESTS", guests::folder()))
+    bench.args(args).env("VOXTRA_GUESTS", guests::folder());
+    run_through(bench.env("VOXTRA_BIN", target_dir().join("release/voxtra")))
 }
 
 pub(crate) fn test(filter: Option<&str>) -> Result<u8> {
@@ -59,6 +60,16 @@ fn test_with(filter: Option<&str>, everything_is_required: bool) -> Result<u8> {
     if let Err(why) = scripted {
         eprintln!("guests: tests of handlers in JavaScript and Python are skipped: {why}");
         tests.env(SCRIPTED_MISSING, why);
+    }
+    match tools::voxtra_0_3_1() {
+        Ok(site) => {
+            tests.env("VOXTRA_0_3_1", site);
+        }
+        Err(e) if everything_is_required => return Err(e.context("the tests need Voxtra 0.3.1's package")),
+        Err(e) => {
+            eprintln!("tools: tests with Voxtra 0.3.1's package are skipped: {e:#}");
+            tests.env("VOXTRA_0_3_1_MISSING", format!("{e:#}"));
+        }
     }
     match Tree::install() {
         Ok(_) if everything_is_required => {

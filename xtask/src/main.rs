@@ -12,6 +12,7 @@ mod help;
 mod once;
 mod scripted;
 mod toolchain;
+mod tools;
 
 use std::process::ExitCode;
 

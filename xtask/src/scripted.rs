@@ -7,20 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use voxtra_test_support::files::{cache_dir, workspace_dir};
+use voxtra_test_support::files::workspace_dir;
 
-use crate::cargo::{output, run, target_dir};
+use crate::cargo::{output, target_dir};
 use crate::guests::{folder, put};
-use crate::once::made_once;
+use crate::tools::{self, NODE, PYTHON, install_with_npm, install_with_pip, language};
 
 /// What both handlers are built for.
 const WORLD: &str = "handler-with-hangup-hook";
 
 /// The contract, from the workspace's root.
 const WIT: &str = "wit/v0.1";
-
-/// Written last into a tool's folder. The number counts changes of how it is installed.
-const MARK: &str = "complete-1";
 
 /// A handler, and how its language makes components.
 struct Guest {
@@ -96,6 +93,10 @@ impl Guest {
         Ok(())
     }
 
+    fn tool(&self) -> Result<PathBuf> {
+        tools::installed(self.name, &self.home(), self.manifests, self.install)
+    }
+
     fn home(&self) -> PathBuf {
         workspace_dir().join("guests").join(self.name)
     }
@@ -114,34 +115,6 @@ impl Guest {
         }
         Ok(inputs)
     }
-
-    /// The folder with the tool, installed where it is not yet there in exactly these versions.
-    fn tool(&self) -> Result<PathBuf> {
-        let mut manifests = Vec::new();
-        for name in self.manifests {
-            manifests.extend(fs::read(self.home().join(name)).with_context(|| format!("cannot read {name}"))?);
-        }
-        let home = cache_dir()?.join("guest-tools").join(format!("{}-{:016x}", self.name, fingerprint(&manifests)));
-        made_once(&home, MARK, |new| {
-            for name in self.manifests {
-                fs::copy(self.home().join(name), new.join(name)).with_context(|| format!("cannot copy {name}"))?;
-            }
-            eprintln!("guests: fetching the tool for {}", self.name);
-            (self.install)(new)
-        })?;
-        Ok(home)
-    }
-}
-
-/// The least that the tool runs on.
-const NODE: &str = "install Node.js 18 or later with npm (Debian: `apt install nodejs npm`)";
-
-fn install_with_npm(home: &Path) -> Result<()> {
-    language("npm", NODE)?;
-    let mut npm = Command::new("npm");
-    // No package's own programs run while it is installed.
-    npm.current_dir(home).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-    run(&mut npm)
 }
 
 fn build_javascript(tool: &Path, source: &Path, component: &Path) -> Result<()> {
@@ -150,18 +123,6 @@ fn build_javascript(tool: &Path, source: &Path, component: &Path) -> Result<()> 
     node.arg("--wit").arg(workspace_dir().join(WIT)).args(["--world", WORLD]);
     node.arg("--js").arg(source).arg("--output").arg(component);
     quietly(&mut node, component)
-}
-
-/// The least that the tool runs on.
-const PYTHON: &str = "install Python 3.9 or later with pip (Debian: `apt install python3 python3-pip`)";
-
-fn install_with_pip(home: &Path) -> Result<()> {
-    let has_pip = output(Command::new("python3").args(["-m", "pip", "--version"])).is_ok();
-    ensure!(has_pip, "python3 has no pip here; {PYTHON}");
-    let mut pip = Command::new("python3");
-    pip.current_dir(home).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    pip.args(["--require-hashes", "--only-binary", ":all:", "--no-compile", "--target", "site"]);
-    run(pip.args(["--requirement", "requirements.txt"]).env("PIP_ROOT_USER_ACTION", "ignore"))
 }
 
 fn build_python(tool: &Path, source: &Path, component: &Path) -> Result<()> {
@@ -174,13 +135,6 @@ fn build_python(tool: &Path, source: &Path, component: &Path) -> Result<()> {
     // Python's standard library would import sockets, which no handler may have.
     python.args(["--stub-wasi".as_ref(), "--python-path".as_ref(), folder.as_os_str(), module]);
     quietly(python.arg("--output").arg(component), component)
-}
-
-/// The program of a language, or the sentence that says how to get it.
-fn language(program: &str, remedy: &str) -> Result<()> {
-    let runs = output(Command::new(program).arg("--version")).is_ok();
-    ensure!(runs, "`{program}` does not run here; {remedy}");
-    Ok(())
 }
 
 /// Runs a tool that talks a lot; what it says is shown when it fails.
@@ -203,9 +157,4 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// FNV-1a: short, and the same in every build of this program.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -125,7 +125,8 @@ impl HostLog {
                 *count += 1;
             }
         }
-        let wrong = calls.iter().filter(|(_, counts)| **counts != [1; 4]);
+        // Of a call that a killed host had, the next one tells only what became of its recording.
+        let wrong = calls.iter().filter(|(_, counts)| **counts != [1; 4] && **counts != [0; 4]);
         wrong.map(|(call, counts)| format!("call {call}: {ONCE:?} came {counts:?} times")).collect()
     }
 }

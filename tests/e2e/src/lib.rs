@@ -6,6 +6,7 @@
 pub mod ari;
 pub mod caller;
 pub mod events;
+pub mod receiver;
 pub mod reflector;
 pub mod served;
 pub mod sounds;
@@ -13,6 +14,7 @@ pub mod sounds;
 pub use ari::{Ari, Probe};
 pub use caller::{Echo, echo, hear};
 pub use events::{HostEvent, HostLog};
+pub use receiver::Receiver;
 pub use reflector::Reflector;
 pub use served::{Served, Setup, serve};
 pub use sounds::{recorded, shipped};

@@ -1,6 +1,7 @@
 //! A real host in front of a real Asterisk, for one claim: started alone, watched, and found to have left nothing.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -37,13 +38,24 @@ pub struct Setup {
     pub transport: &'static str,
     /// More guests, each with the number that leads to it.
     pub handlers: &'static [(&'static str, &'static str)],
+    /// A further PBX, which the configuration calls `second`.
+    pub second: Option<AsteriskOptions>,
+    /// More lines for the section `telephony`.
+    pub telephony: String,
     /// More lines for `voxtra.yaml`.
-    pub more: &'static str,
+    pub more: String,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { pbx: AsteriskOptions::default(), transport: "auto", handlers: &[], more: "" }
+        Self {
+            pbx: AsteriskOptions::default(),
+            transport: "auto",
+            handlers: &[],
+            second: None,
+            telephony: String::new(),
+            more: String::new(),
+        }
     }
 }
 
@@ -58,7 +70,9 @@ pub struct Served {
     pub ready: String,
     /// The PBX.
     pub pbx: PbxUnderTest,
-    _folder: TempDir,
+    /// The further one, where one was asked for.
+    pub second: Option<Asterisk>,
+    folder: TempDir,
 }
 
 /// Starts both, lets a claim be tried on them, and then finds out whether anything was left behind: every call has
@@ -90,11 +104,48 @@ impl Served {
         for (_, guest) in setup.handlers {
             install(guest, &plugins.join(format!("{guest}.wasm")))?;
         }
-        fs::write(&config, yaml(&pbx, setup))?;
-        let mut host = Host::start(["start", "--log-format", "json", "-c", &config.to_string_lossy()])?;
+        let second = match &setup.second {
+            Some(options) => Some(Asterisk::start(options.clone()).await?),
+            None => None,
+        };
+        fs::write(&config, yaml(&pbx, second.as_ref(), setup))?;
+        let mut host = start_host(&config)?;
         let ready = host.wait_for_text("voxtra: ready", LONG).await;
         let ready = ready.with_context(|| format!("the end of Asterisk's log:\n{}", pbx.log_tail()))?;
-        Ok(Self { host, log: HostLog::default(), ready, pbx, _folder: folder })
+        Ok(Self { host, log: HostLog::default(), ready, pbx, second, folder })
+    }
+
+    /// Where the configuration, the plugins and the state are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder().join("voxtra.yaml")
+    }
+
+    /// Kills the host, as a failing machine would, and returns all that it had said.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub async fn kill_host(&mut self) -> Result<HostLog> {
+        self.host.kill()?;
+        self.host.wait(LONG).await?;
+        self.log.follow(&self.host);
+        Ok(std::mem::take(&mut self.log))
+    }
+
+    /// Starts another in the place of one that was killed.
+    ///
+    /// # Errors
+    /// When it is not ready within [`LONG`].
+    pub async fn start_host(&mut self) -> Result<()> {
+        self.host = start_host(&self.config())?;
+        self.ready = self.host.wait_for_text("voxtra: ready", LONG).await?;
+        Ok(())
     }
 
     /// Waits until the log is as wanted.
@@ -176,17 +227,25 @@ impl Served {
     }
 }
 
-fn yaml(pbx: &Asterisk, setup: &Setup) -> String {
+fn start_host(config: &Path) -> Result<Host> {
+    Host::start(["start", "--log-format", "json", "-c", &config.to_string_lossy()])
+}
+
+fn yaml(pbx: &Asterisk, second: Option<&Asterisk>, setup: &Setup) -> String {
     let (url, user, password, transport) = (pbx.ari_url(), pbx.user(), pbx.password(), setup.transport);
+    let second = second.map_or_else(String::new, |pbx| {
+        let (url, user, password) = (pbx.ari_url(), pbx.user(), pbx.password());
+        format!("  more: {{second: {{base_url: '{url}', username: {user}, password: {password}}}}}\n")
+    });
     let routes: String = [(MENU, "ivr-menu"), (ECHO, "echo"), (TRAP, "trap"), (MINIMAL, "minimal")]
         .iter()
         .chain(setup.handlers)
         .map(|(number, handler)| format!("  - {{extension: '{number}', handler: {handler}}}\n"))
         .collect();
     format!(
-        "state_dir: state\ntelephony:\n  asterisk: {{base_url: '{url}', username: {user}, password: {password}}}\n\
+        "state_dir: state\ntelephony:\n  asterisk: {{base_url: '{url}', username: {user}, password: {password}}}\n{second}{}\
          media: {{transport: {transport}}}\nplugins: {{dir: plugins}}\nroutes:\n{routes}{}",
-        setup.more
+        setup.telephony, setup.more
     )
 }
 
@@ -194,7 +253,7 @@ fn yaml(pbx: &Asterisk, setup: &Setup) -> String {
 ///
 /// # Errors
 /// When it was not built.
-pub fn install(guest: &str, place: &std::path::Path) -> Result<()> {
+pub fn install(guest: &str, place: &Path) -> Result<()> {
     let file = voxtra_test_support::host::guests().join(format!("{guest}.wasm"));
     let copied = fs::copy(&file, place);
     copied.with_context(|| format!("there is no {}: build it with `cargo xtask guests`", file.display()))?;

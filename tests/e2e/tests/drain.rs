@@ -16,7 +16,7 @@ async fn a_drain_drops_none_of_a_hundred_calls_and_sends_new_ones_elsewhere() ->
     const STAY: Duration = Duration::from_secs(8);
 
     let name = "a_drain_drops_none_of_a_hundred_calls_and_sends_new_ones_elsewhere";
-    let setup = Setup { more: "drain: {limit_ms: 30000, refused: dialplan}\n", ..Setup::default() };
+    let setup = Setup { more: "drain: {limit_ms: 30000, refused: dialplan}\n".into(), ..Setup::default() };
     serve(name, setup, async |served| {
         let (tree, sip) = (served.pbx.tree().clone(), served.sip());
         let reflector = Reflector::open()?;
@@ -46,7 +46,7 @@ async fn a_drain_drops_none_of_a_hundred_calls_and_sends_new_ones_elsewhere() ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_at_the_drains_limit_hears_a_prompt_and_ends() -> Result<()> {
     let name = "what_is_left_at_the_drains_limit_hears_a_prompt_and_ends";
-    let setup = Setup { more: "drain: {limit_ms: 500, prompt: ['sound:vm-goodbye']}\n", ..Setup::default() };
+    let setup = Setup { more: "drain: {limit_ms: 500, prompt: ['sound:vm-goodbye']}\n".into(), ..Setup::default() };
     serve(name, setup, async |served| {
         let caller = voxtra_e2e::caller::call(served.sip(), ECHO).await?;
         served.until("audio flows", LONG, |log| log.count("media.started") == 1).await?;

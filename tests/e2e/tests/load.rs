@@ -109,7 +109,7 @@ async fn waves(name: &str, waves: &Waves) -> Result<()> {
     const CALLERS: u32 = 100;
 
     let Waves { transport, count, .. } = *waves;
-    serve(name, Setup { transport, more: waves.limit, ..Setup::default() }, async |served| {
+    serve(name, Setup { transport, more: waves.limit.into(), ..Setup::default() }, async |served| {
         let (tree, sip) = (served.pbx.tree().clone(), served.sip());
         let probe = Probe::start(served.ari());
         let reflector = Reflector::open()?;

@@ -12,7 +12,7 @@ use voxtra_test_support::{Asterisk, AsteriskOptions, CallOptions, Host, Phone};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_under_a_killed_pbx_end_once_and_new_ones_work_when_it_is_back() -> Result<()> {
-    const OF_EACH: usize = 10;
+    const OF_EACH: usize = 50;
     /// How long the PBX is away: long enough that the waits between attempts have grown.
     const AWAY: Duration = Duration::from_secs(3);
 
@@ -22,7 +22,7 @@ async fn calls_under_a_killed_pbx_end_once_and_new_ones_work_when_it_is_back() -
         for n in 0..2 * OF_EACH {
             callers.push(call(served.sip(), if n % 2 == 0 { ECHO } else { MENU }).await?);
         }
-        ensure!(served.pbx.wait_for_channels(3 * OF_EACH, LONG).await?, "20 calls with 10 media legs are not up");
+        ensure!(served.pbx.wait_for_channels(3 * OF_EACH, LONG).await?, "100 calls with 50 media legs are not up");
         served.pbx.kill()?;
         let killed = Instant::now();
         sleep(AWAY).await;
@@ -32,7 +32,7 @@ async fn calls_under_a_killed_pbx_end_once_and_new_ones_work_when_it_is_back() -
         println!("{name}: a new call was answered {:.2} s after the PBX was back", took.as_secs_f64());
         served.until_over(2 * OF_EACH + 1).await?;
         println!(
-            "{name}: all 20 were over {:.1} s after the kill: {:?}",
+            "{name}: all 100 were over {:.1} s after the kill: {:?}",
             killed.elapsed().as_secs_f64(),
             served.log.reasons()
         );

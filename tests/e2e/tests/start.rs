@@ -46,7 +46,7 @@ async fn sigint_under_live_calls_stops_cleanly() -> Result<()> {
 
 /// An echo and a menu are told to go by BYE, each ends once, nothing is left in Asterisk, and the exit code is 0.
 async fn stops_cleanly(name: &str, signal_name: &str) -> Result<()> {
-    let setup = Setup { more: "drain: {limit_ms: 500}\n", ..Setup::default() };
+    let setup = Setup { more: "drain: {limit_ms: 500}\n".into(), ..Setup::default() };
     serve(name, setup, async |served| {
         let (echo, menu) = (call(served.sip(), ECHO).await?, call(served.sip(), MENU).await?);
         served.until("audio flows", LONG, |log| log.count("media.started") == 1).await?;

@@ -25,7 +25,7 @@ fn results(log: &HostLog) -> BTreeMap<u64, (String, String)> {
 
 /// Runs the script of the route `9001` and compares the results; what a wanted result ends with `*` may go on.
 async fn script(name: &str, more: &'static str, wanted: &[&str]) -> Result<()> {
-    let setup = Setup { handlers: HANDLERS, more, ..Setup::default() };
+    let setup = Setup { handlers: HANDLERS, more: more.into(), ..Setup::default() };
     serve(name, setup, async |served| {
         let caller = call(served.sip(), "9001").await?;
         ensure!(caller.wait_for_bye(Duration::from_secs(60)).await, "the script does not end");

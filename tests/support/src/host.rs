@@ -1,9 +1,9 @@
 //! The real `voxtra` binary as a child: its lines, its signals, its exit code.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,8 +71,26 @@ impl Host {
         // Where a host keeps its state that is not told where: not among the user's own.
         let state = std::env::temp_dir().join(format!("voxtra-test-state-{}", std::process::id()));
         command.env("XDG_STATE_HOME", state).args(args).envs(variables);
+        Self::watched(command)
+    }
+
+    /// Starts any other program, which is watched and ended in the same way.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn other<A: AsRef<OsStr>>(
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = A>,
+        variables: impl IntoIterator<Item = (&'static str, OsString)>,
+    ) -> Result<Self> {
+        let mut command = tethered(program);
+        command.args(args).envs(variables);
+        Self::watched(command)
+    }
+
+    fn watched(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = spawn(command).context("voxtra does not start")?;
+        let mut child = spawn(command).context("the program does not start")?;
         let lines = Arc::new(Mutex::new(Vec::new()));
         keep(child.stdout.take(), Stream::Stdout, &lines);
         keep(child.stderr.take(), Stream::Stderr, &lines);
@@ -120,7 +138,7 @@ impl Host {
             if let Some(line) = found {
                 return Ok(line.text.clone());
             }
-            ensure!(!said_all, "voxtra has ended before the line came:\n{}", self.last_lines());
+            ensure!(!said_all, "the program has ended before the line came:\n{}", self.last_lines());
             ensure!(Instant::now() < until, "no such line within {limit:?}:\n{}", self.last_lines());
             seen = lines.len();
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -140,7 +158,7 @@ impl Host {
     /// # Errors
     /// When it is gone.
     pub fn terminate(&self) -> Result<()> {
-        terminate(&self.child).context("voxtra cannot be told to end")
+        terminate(&self.child).context("the program cannot be told to end")
     }
 
     /// Sends SIGKILL.
@@ -157,7 +175,7 @@ impl Host {
     /// When it still runs after the limit; the sentence holds its last lines.
     pub async fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let ended = wait_for_exit(&mut self.child, limit).await?;
-        ended.with_context(|| format!("voxtra still runs after {limit:?}:\n{}", self.last_lines()))
+        ended.with_context(|| format!("the program still runs after {limit:?}:\n{}", self.last_lines()))
     }
 
     /// Sends SIGTERM, waits, and returns the exit code; `None` when a signal ended it.
@@ -182,7 +200,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the last lines of voxtra:\n{}", self.last_lines());
+            eprintln!("the program's last lines:\n{}", self.last_lines());
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

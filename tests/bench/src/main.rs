@@ -8,7 +8,9 @@ mod generator;
 mod host_side;
 mod report;
 mod sandbox;
+mod setup;
 mod stats;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
   --calls N,…  how many echo calls at once                          [50,200,500]
   --seconds S  how long each echo run is measured                   [10]
 
+VOXTRA_BIN names the host under real calls                          [target/release/voxtra]
 VOXTRA_GUESTS names the folder of built guests                      [target/guests]";
 
 /// What was asked for.
@@ -60,7 +63,11 @@ fn run(options: &Options) -> Result<()> {
         eprintln!("bench: {calls} echo calls, {} s with the host and {} s without", options.seconds, options.seconds);
         echo.push(echo::measure(calls, options.seconds)?);
     }
-    let report = report::Report::new(sandbox, echo);
+    eprintln!("bench: events to a webhook");
+    let webhooks = webhooks::measure()?;
+    eprintln!("bench: calls from a real Asterisk, more and more a second");
+    let setup = setup::measure(&guests().join("echo.wasm"))?;
+    let report = report::Report { sandbox, echo, webhooks, setup };
     if options.json {
         println!("{}", report.to_json())
     } else {

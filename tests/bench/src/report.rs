@@ -4,20 +4,20 @@ use serde_json::{Map, Value, json};
 
 use crate::echo::{Echo, Side};
 use crate::sandbox::Sandbox;
+use crate::setup::CallSetup;
+use crate::webhooks::Webhooks;
 
 /// All that was measured.
 pub(crate) struct Report {
-    sandbox: Sandbox,
-    echo: Vec<Echo>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) echo: Vec<Echo>,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) setup: CallSetup,
 }
 
 impl Report {
-    pub(crate) fn new(sandbox: Sandbox, echo: Vec<Echo>) -> Self {
-        Self { sandbox, echo }
-    }
-
     pub(crate) fn to_json(&self) -> String {
-        let s = &self.sandbox;
+        let (s, w, c) = (&self.sandbox, &self.webhooks, &self.setup);
         let echo: Map<String, Value> = self.echo.iter().map(|e| (e.calls.to_string(), echo_json(e))).collect();
         let report = json!({
             "instance_ns_p50": s.instance_ns,
@@ -26,6 +26,16 @@ impl Report {
             "bare_host_call_ns_p50": s.bare_host_call_ns,
             "memory_bytes_per_call": self.memory_bytes_per_call(),
             "echo": echo,
+            "calls_per_second_setup": c.calls_per_second,
+            "bare_calls_per_second_setup": c.bare_calls_per_second,
+            "call_setup_us_p50": c.setup_us_p50,
+            "call_setup_us_p99": c.setup_us_p99,
+            "caller_setup_us_p50": c.caller_us_p50,
+            "caller_setup_us_p99": c.caller_us_p99,
+            "bare_caller_setup_us_p50": c.bare_caller_us_p50,
+            "bare_caller_setup_us_p99": c.bare_caller_us_p99,
+            "webhook_events_per_second": w.host_per_second,
+            "bare_webhook_events_per_second": w.bare_per_second,
         });
         report.to_string()
     }
@@ -44,6 +54,14 @@ impl Report {
             table += &counts("  dropped frames", &e.host, &e.bare, |side| side.dropped_frames);
         }
         table += &format!("{:<34}{:>12}\n", "memory a call, bytes", self.memory_bytes_per_call());
+        let (c, w) = (&self.setup, &self.webhooks);
+        table += "calls from Asterisk (bare: its own Echo())\n";
+        table += &row("  calls a second", f64::from(c.calls_per_second), f64::from(c.bare_calls_per_second), 0);
+        table += &row("  INVITE to audio, us p50", c.caller_us_p50 as f64, c.bare_caller_us_p50 as f64, 0);
+        table += &row("  INVITE to audio, us p99", c.caller_us_p99 as f64, c.bare_caller_us_p99 as f64, 0);
+        table += &format!("{:<34}{:>12}\n", "  StasisStart to audio, us p50", c.setup_us_p50);
+        table += &format!("{:<34}{:>12}\n", "  StasisStart to audio, us p99", c.setup_us_p99);
+        table += &row("webhook events a second", w.host_per_second as f64, w.bare_per_second as f64, 0);
         table
     }
 

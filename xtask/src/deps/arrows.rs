@@ -15,7 +15,18 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("voxtra-sdk", &["voxtra-sdk-macros"]),
     ("voxtra-sdk-macros", &[]),
     ("voxtra-test-support", &[]),
-    ("voxtra-bench", HOST),
+    (
+        "voxtra-bench",
+        &[
+            "voxtra-core",
+            "voxtra-ari",
+            "voxtra-telephony",
+            "voxtra-plugins",
+            "voxtra-session",
+            "voxtra-services",
+            "voxtra-test-support",
+        ],
+    ),
     (
         "voxtra-e2e",
         &[

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ use voxtra_core::telephony::Exchange;
 use voxtra_core::verbs::Recorder;
 use voxtra_core::{BoxFuture, CallError, CallId, Frame, RecordingId};
 use voxtra_services::recordings::sinks::Finished;
-use voxtra_services::recordings::{Desk, DeskOptions, LocalSink, Sink, SinkError};
+use voxtra_services::recordings::{Desk, DeskOptions, FreeSpace, LocalSink, Sink, SinkError};
 
 const RATE_HZ: u32 = 8_000;
 const LONG: CaptureLimits = CaptureLimits { max_duration: Duration::from_secs(3_600), max_silence: None };
@@ -227,6 +227,57 @@ async fn a_disk_without_room_refuses_a_recording_with_a_sentence() {
     let error = desk.open(start("r1", Recorder::Host)).await.err().unwrap();
     assert!(matches!(&error, CallError::LimitExceeded(why) if why.contains("make room")), "{error}");
     assert_eq!(folder.spooled(), 0);
+}
+
+/// A disk of which so much is free, whatever is written.
+fn free_bytes(options: &mut DeskOptions, bytes: u64) -> Arc<AtomicU64> {
+    let free = Arc::new(AtomicU64::new(bytes));
+    let told = Arc::clone(&free);
+    options.free_space = FreeSpace::by(move |_| Ok(told.load(Ordering::SeqCst)));
+    options.min_free_bytes = 64 << 20;
+    free
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fills_up_ends_a_recording_and_what_there_is_of_it_is_kept() {
+    let folder = Folder::new();
+    let mut free = Arc::default();
+    let (desk, events) = desk(&folder, vec![local(&folder)], |options| free = free_bytes(options, 65 << 20));
+    let (open, said, heard) = captured(&desk, "r1", LONG).await;
+    talk(&said, &heard, 500).await;
+    assert!(timeout(Duration::from_millis(1), open.stopped()).await.is_err());
+    free.store(63 << 20, Ordering::SeqCst);
+    // Within the next seconds, while the call goes on.
+    let (end, ()) = tokio::join!(open.stopped(), talk(&said, &heard, 500));
+    let CaptureEnd::Failed(why) = end else { panic!("{end:?}") };
+    assert!(why.contains("63 MiB left") && why.contains("make room"), "{why}");
+    // A new one is refused with the same words.
+    let refused = desk.open(start("r2", Recorder::Host)).await.err().unwrap();
+    assert!(matches!(&refused, CallError::LimitExceeded(begins) if begins.contains(&why)), "{refused}");
+
+    let outcome = open.finish(RecordingEnd::Failed(why.clone())).await;
+    assert!(outcome.is_err_and(|error| error.to_string().contains(&why)));
+    until("the event", || count(&events, EventType::RecordingFailed) == 1).await;
+    let failed = events.events().into_iter().find(|e| e.kind == EventType::RecordingFailed).unwrap();
+    assert_eq!(failed.data["reason"], *why);
+    assert!(failed.data["locations"]["local"].is_string());
+    let pairs = pairs(&wavs(&folder.kept())[0]);
+    assert!((9 * 8_000..16 * 8_000).contains(&pairs.len()), "{}", pairs.len());
+    assert!(pairs.contains(&(1_000, -2_000)));
+    until("an empty spool", || folder.spooled() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_that_was_over_before_the_disk_was_full_is_whole() {
+    let folder = Folder::new();
+    let mut free = Arc::default();
+    let (desk, events) = desk(&folder, vec![local(&folder)], |options| free = free_bytes(options, 65 << 20));
+    let (open, said, heard) = captured(&desk, "r1", LONG).await;
+    talk(&said, &heard, 50).await;
+    free.store(0, Ordering::SeqCst);
+    open.finish(RecordingEnd::ByHost).await.unwrap();
+    until("the event", || count(&events, EventType::RecordingFinished) == 1).await;
+    assert_eq!(count(&events, EventType::RecordingFailed), 0);
 }
 
 /// Fails so often, then takes everything; keeps what it took.

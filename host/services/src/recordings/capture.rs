@@ -18,6 +18,7 @@ use voxtra_core::AudioSource;
 use voxtra_core::recording::{CaptureEnd, CaptureLimits};
 
 use super::journal::restrict;
+use super::room::RoomWatch;
 
 const TICK: Duration = Duration::from_millis(20);
 /// Bytes of one pair of samples.
@@ -49,14 +50,14 @@ pub(super) struct Length {
 }
 
 impl Capture {
-    /// Begins to write a new file.
-    pub(super) fn start(file: File, sides: Sides, limits: CaptureLimits) -> Self {
+    /// Begins to write a new file, and goes on for as long as there is room.
+    pub(super) fn start(file: File, sides: Sides, limits: CaptureLimits, room: RoomWatch) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (end, ended) = watch::channel(None);
         let paused = Arc::new(AtomicBool::new(false));
         let pump = Pump {
             stream: StereoStream::new(sides.rate_hz),
-            writer: Writer::new(file, sides.rate_hz),
+            writer: Writer::new(Disk { file, room }, sides.rate_hz),
             sides,
             limits,
             paused: Arc::clone(&paused),
@@ -121,9 +122,10 @@ impl Pump {
         if !self.paused.load(Ordering::Relaxed) {
             self.stream.drain(&mut self.writer.waiting);
         }
-        match self.writer.finish().await {
-            Ok(()) => end,
-            Err(error) => CaptureEnd::Failed(error),
+        match (self.writer.finish().await, end) {
+            // The first failure is the one that says what to do.
+            (Ok(()), end) | (Err(_), end @ CaptureEnd::Failed(_)) => end,
+            (Err(error), _) => CaptureEnd::Failed(error),
         }
     }
 
@@ -176,15 +178,29 @@ struct Writer {
 }
 
 enum WriterState {
-    Idle(File),
-    Writing(JoinHandle<io::Result<File>>),
+    Idle(Disk),
+    Writing(JoinHandle<Result<Disk, String>>),
     Broken,
 }
 
+/// What the writing thread has while it writes.
+struct Disk {
+    file: File,
+    room: RoomWatch,
+}
+
+impl Disk {
+    /// Writes it; then looks whether more may be written, if more is to come. Blocks.
+    fn write(&mut self, chunk: &[u8], is_last: bool) -> Result<(), String> {
+        self.file.write_all(chunk).map_err(|error| disk_error(&error))?;
+        if is_last { Ok(()) } else { self.room.grow(chunk.len() as u64) }
+    }
+}
+
 impl Writer {
-    fn new(file: File, rate_hz: u32) -> Self {
+    fn new(disk: Disk, rate_hz: u32) -> Self {
         let waiting = header(rate_hz, 2, 0).to_vec();
-        Self { rate_hz, waiting, written_bytes: 0, state: WriterState::Idle(file) }
+        Self { rate_hz, waiting, written_bytes: 0, state: WriterState::Idle(disk) }
     }
 
     fn bytes(&self) -> u64 {
@@ -205,11 +221,11 @@ impl Writer {
         self.write(false).await
     }
 
-    /// Begins to write what waits; when the last writing goes on still, only if it is to be waited for.
-    async fn write(&mut self, wait: bool) -> Result<(), String> {
-        let file = match std::mem::replace(&mut self.state, WriterState::Broken) {
-            WriterState::Idle(file) => file,
-            WriterState::Writing(task) if !wait && !task.is_finished() => {
+    /// Begins to write what waits; when the writing before goes on still, only if this is the last one.
+    async fn write(&mut self, is_last: bool) -> Result<(), String> {
+        let mut disk = match std::mem::replace(&mut self.state, WriterState::Broken) {
+            WriterState::Idle(disk) => disk,
+            WriterState::Writing(task) if !is_last && !task.is_finished() => {
                 self.state = WriterState::Writing(task);
                 return Ok(());
             }
@@ -218,11 +234,7 @@ impl Writer {
         };
         let chunk = std::mem::take(&mut self.waiting);
         self.written_bytes += chunk.len() as u64;
-        self.state = WriterState::Writing(spawn_blocking(move || {
-            let mut file = file;
-            file.write_all(&chunk)?;
-            Ok(file)
-        }));
+        self.state = WriterState::Writing(spawn_blocking(move || disk.write(&chunk, is_last).map(|()| disk)));
         Ok(())
     }
 
@@ -235,12 +247,8 @@ impl Writer {
     }
 }
 
-async fn written(task: JoinHandle<io::Result<File>>) -> Result<File, String> {
-    match task.await {
-        Ok(Ok(file)) => Ok(file),
-        Ok(Err(error)) => Err(disk_error(&error)),
-        Err(error) => Err(format!("the recording's file is lost ({error})")),
-    }
+async fn written(task: JoinHandle<Result<Disk, String>>) -> Result<Disk, String> {
+    task.await.unwrap_or_else(|error| Err(format!("the recording's file is lost ({error})")))
 }
 
 /// What a person can do about it.

@@ -14,7 +14,9 @@ mod delivery;
 mod desk;
 mod journal;
 mod open;
+mod room;
 pub mod sinks;
 
 pub use desk::{Desk, DeskError, DeskOptions};
+pub use room::FreeSpace;
 pub use sinks::{LocalSink, S3Options, S3Sink, Sink, SinkError, WebhookSink};

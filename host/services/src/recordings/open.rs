@@ -41,7 +41,7 @@ impl OpenRecording for Open {
         let file = self.shared.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(file) = file {
             let _runtime = self.shared.desk.runtime.enter();
-            let capture = Capture::start(file, Sides { said, heard, rate_hz }, limits);
+            let capture = Capture::start(file, Sides { said, heard, rate_hz }, limits, self.shared.desk.room().watch());
             // The file is there once, so this is set once.
             let _ = self.shared.capture.set(capture);
         }

@@ -35,6 +35,7 @@ mod worker;
 
 pub use letters::{Letter, LetterState, Letters};
 pub use outbox::{OutboxError, OutboxOptions};
+pub(crate) use request::chain;
 pub use request::http_client;
 pub use sink::{WebhookSink, WebhookStats};
 pub use target::{Secret, TargetError, WebhookTarget};

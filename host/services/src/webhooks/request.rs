@@ -105,7 +105,8 @@ fn timestamped(secret: &Secret, unix_s: u64, body: &[u8]) -> String {
     format!("t={unix_s},v1={}", signature(secret.as_bytes(), &signed))
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// The error and its causes, each once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

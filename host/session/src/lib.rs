@@ -9,6 +9,7 @@ mod call;
 mod check;
 mod components;
 pub mod dial;
+mod filtered;
 mod gather;
 mod guest_log;
 pub mod handlers;
@@ -32,6 +33,7 @@ mod words;
 mod tests;
 
 pub use dial::DialPolicy;
+pub use filtered::FilteredSink;
 pub use handlers::{HandlerInstance, HandlerVersion, Handlers};
 pub use host::{ActiveCall, Host};
 pub use options::{HostOptions, OnFailure, Runtimes, Then};

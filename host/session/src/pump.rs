@@ -56,7 +56,7 @@ impl Pump {
 }
 
 /// What leaves of an event after all filters have seen it, each what the one before has left.
-async fn filtered(host: &Inner, filters: &[Arc<dyn EventFilters>], mut event: Event) -> Option<Event> {
+pub(crate) async fn filtered(host: &Inner, filters: &[Arc<dyn EventFilters>], mut event: Event) -> Option<Event> {
     for filter in filters {
         let verdict = timeout(FILTER_LIMIT, filter.filter(&event)).await;
         let why = match verdict {

@@ -8,6 +8,7 @@ use voxtra_core::{CallError, Event, EventType};
 use voxtra_plugins::Outcome;
 
 use super::*;
+use crate::FilteredSink;
 use crate::ports::{EventFilters, FilterVerdict};
 
 #[tokio::test(start_paused = true)]
@@ -151,4 +152,30 @@ async fn a_slow_filter_never_holds_up_the_call_and_its_queue_has_a_bound() {
     let dropped = kit.host.stats().dropped_events;
     assert!((200..=300).contains(&dropped), "{dropped}");
     kit.assert_ended_once("c1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_recordings_and_batches_tell_passes_the_filters_too() {
+    let told = |kind, tenant: &str| {
+        Event::new("1".into(), kind, TenantId::from(tenant), "c1".into(), Map::from_iter([("x".to_owned(), json!(1))]))
+    };
+    let kit = Kit::with_ports([plain()], |ports| {
+        ports.filters = vec![Arc::new(Filter(SECOND / 10, |event: &Event| match event.kind {
+            EventType::RecordingFinished => Ok(FilterVerdict::Change(Map::new())),
+            _ => Ok(FilterVerdict::Drop),
+        }))];
+    });
+    let beside_calls = FilteredSink::new(kit.sink.clone());
+    beside_calls.emit(told(EventType::RecordingFailed, "default"));
+    assert_eq!(kit.sink.events().len(), 1, "before there is a host nothing is filtered");
+    beside_calls.filter_as(&kit.host);
+    beside_calls.emit(told(EventType::RecordingFailed, "default"));
+    beside_calls.emit(told(EventType::RecordingFinished, "default"));
+    beside_calls.emit(told(EventType::RecordingFailed, "other"));
+    assert_eq!(kit.sink.events().len(), 2, "another tenant's is not filtered");
+    kit.host.idle().await;
+    assert_eq!(kit.host.shutdown(5 * SECOND).await, 0);
+    let events = kit.sink.events();
+    assert_eq!(events.len(), 3);
+    assert!(events[2].kind == EventType::RecordingFinished && events[2].data.is_empty());
 }

@@ -112,6 +112,7 @@ async fn serve(config: &Config, catalog: Catalog, guests: Handle) -> anyhow::Res
     let _lock = StateLock::take(&config.state_dir(&config::process_env)?)?;
     let services = Services::start(config, &config::process_env, Arc::new(LogSink), &runtimes.control).await?;
     let host = host::switchboard(Plan::of_config(config, catalog)?, services.ports.clone(), runtimes);
+    services.beside_calls.filter_as(&host);
     host.set_dial_policies(services::dial_policies(config)?).map_err(|why| config.error_at(&["dial"], why))?;
     let threads = MediaThreads::start(MEDIA_THREADS).context("the audio's thread cannot be started; free memory")?;
     let switchboard: Arc<dyn Switchboard> = host.clone();

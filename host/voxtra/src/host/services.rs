@@ -15,7 +15,7 @@ use voxtra_services::recordings::{
 };
 use voxtra_services::store::{Quota, SqliteStore};
 use voxtra_services::webhooks::{OutboxOptions, Secret, WebhookSink, WebhookTarget, http_client};
-use voxtra_session::{DialPolicy, HostPorts};
+use voxtra_session::{DialPolicy, FilteredSink, HostPorts};
 
 use super::batches::{BatchDesk, ForHandlers};
 use super::listener::Listener;
@@ -35,6 +35,8 @@ pub(crate) struct Services {
     pub(crate) webhooks: Arc<WebhookSink>,
     pub(crate) desk: Arc<Desk>,
     pub(crate) batches: Arc<BatchDesk>,
+    /// What recordings and batches tell.
+    pub(crate) beside_calls: Arc<FilteredSink>,
     pub(crate) ports: HostPorts,
 }
 
@@ -55,7 +57,8 @@ impl Services {
             WebhookSink::start(database.clone(), targets, client.clone(), OutboxOptions::default(), runtime).await?;
         let webhooks = Arc::new(webhooks);
         let sink: Arc<dyn EventSink> = Arc::new(Both(log, Arc::<WebhookSink>::clone(&webhooks)));
-        let desk = desk(config, lookup, &client, Arc::clone(&sink), runtime)?;
+        let beside_calls = FilteredSink::new(Arc::clone(&sink));
+        let desk = desk(config, lookup, &client, Arc::<FilteredSink>::clone(&beside_calls), runtime)?;
         let store = SqliteStore::new(database.clone(), quota(config)).await?;
         runtime.spawn(sweep(store.clone()));
         let policies = dial_policies(config)?;
@@ -63,7 +66,7 @@ impl Services {
             Batches::open(database).await?,
             policies.into_iter().collect(),
             batch_tenants(config),
-            Arc::clone(&sink),
+            Arc::<FilteredSink>::clone(&beside_calls),
             runtime.clone(),
         );
         let mut ports = HostPorts::new(sink);
@@ -72,7 +75,7 @@ impl Services {
         ports.prompts = Some(Arc::new(Prompts::new(prompt_places(config), client)));
         ports.batches = Some(Arc::new(ForHandlers(Arc::clone(&batches))));
         ports.machine_listener = Some(Arc::new(Listener));
-        Ok(Self { webhooks, desk, batches, ports })
+        Ok(Self { webhooks, desk, batches, beside_calls, ports })
     }
 }
 

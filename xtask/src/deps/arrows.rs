@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A crate and what it may use of ours.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("voxtra-core", &[]),
     ("voxtra-audio", &["voxtra-core"]),
     ("voxtra-ari", &["voxtra-test-support"]),
@@ -11,6 +11,9 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("voxtra-plugins", &["voxtra-core"]),
     ("voxtra-session", &["voxtra-core", "voxtra-plugins"]),
     ("voxtra-services", &["voxtra-core", "voxtra-audio", "voxtra-test-support"]),
+    ("voxtra-egress", &["voxtra-core"]),
+    ("voxtra-artifacts", &["voxtra-core", "voxtra-test-support"]),
+    ("voxtra-directory", &["voxtra-core"]),
     ("voxtra", HOST),
     ("voxtra-sdk", &["voxtra-sdk-macros"]),
     ("voxtra-sdk-macros", &[]),
@@ -53,6 +56,9 @@ const HOST: &[&str] = &[
     "voxtra-plugins",
     "voxtra-session",
     "voxtra-services",
+    "voxtra-egress",
+    "voxtra-artifacts",
+    "voxtra-directory",
 ];
 
 /// Stands for every crate whose name begins so.

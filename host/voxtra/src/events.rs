@@ -1,10 +1,12 @@
 //! Where the host's events go: the log, and for simulated calls their account.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
+use voxtra_core::CallId;
 use voxtra_core::event::{Event, EventSink, EventType};
 
 use crate::output;
@@ -35,15 +37,23 @@ impl EventSink for LogSink {
 pub(crate) struct Heard {
     pub(crate) at: Duration,
     pub(crate) event: Event,
+    /// Of an event of a call that a handler has placed: who was called.
+    pub(crate) callee: Option<String>,
 }
 
 impl Heard {
-    /// The event in a few words: its wire name, and the values that go with it, of which some speak for themselves.
+    /// The event in a few words: whose it is when it is not the caller's own, its wire name, and the values that go with
+    /// it, of which some speak for themselves, and some to machines only.
     pub(crate) fn label(&self) -> String {
         const BARE: [&str; 2] = ["digit", "reason"];
-        let data = &self.event.data;
-        let (bare, named): (Vec<_>, Vec<_>) = data.iter().partition(|(key, _)| BARE.contains(&key.as_str()));
-        let mut label = self.event.kind.as_str().to_owned();
+        const LEFT_OUT: [&str; 4] = ["format", "locations", "recording_id", "sha256"];
+        let id = self.event.data.get("recording_id");
+        // A recording that was given no name has its id for one.
+        let is_shown = |key: &str, value: &Value| !LEFT_OUT.contains(&key) && (key != "name" || Some(value) != id);
+        let data = self.event.data.iter().filter(|(key, value)| is_shown(key, value));
+        let (bare, named): (Vec<_>, Vec<_>) = data.partition(|(key, _)| BARE.contains(&key.as_str()));
+        let whose = self.callee.iter().map(|callee| format!("{callee}: ")).collect::<String>();
+        let mut label = format!("{whose}{}", self.event.kind.as_str());
         for (key, value) in bare.into_iter().chain(named) {
             let text = match value {
                 Value::String(text) => text.clone(),
@@ -71,6 +81,8 @@ struct Inner {
     /// When the call that goes on now began to ring.
     since: Instant,
     heard: Vec<Heard>,
+    /// Who is called, of the calls that handlers have placed.
+    callees: HashMap<CallId, String>,
     started: u64,
     ended: u64,
 }
@@ -78,7 +90,7 @@ struct Inner {
 impl Account {
     /// An empty one. To be made inside the runtime whose clock counts.
     pub(crate) fn new(live: bool) -> Arc<Self> {
-        let inner = Inner { since: Instant::now(), heard: Vec::new(), started: 0, ended: 0 };
+        let inner = Inner { since: Instant::now(), heard: Vec::new(), callees: HashMap::new(), started: 0, ended: 0 };
         Arc::new(Self { live, inner: Mutex::new(inner) })
     }
 
@@ -87,6 +99,7 @@ impl Account {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.since = Instant::now();
         inner.heard.clear();
+        inner.callees.clear();
     }
 
     /// The events of the call.
@@ -117,7 +130,13 @@ impl EventSink for Account {
             EventType::AudioFrameReceived | EventType::AudioFrameSent => return,
             _ => {}
         }
-        let heard = Heard { at: inner.since.elapsed(), event };
+        let text = |key: &str| event.data.get(key).and_then(Value::as_str);
+        if event.kind == EventType::CallStarted && text("direction") == Some("outbound") {
+            let callee = text("called_number").unwrap_or_default().to_owned();
+            inner.callees.insert(event.session_id.clone(), callee);
+        }
+        let callee = inner.callees.get(&event.session_id).cloned();
+        let heard = Heard { at: inner.since.elapsed(), event, callee };
         self.show(heard.at, &heard.label());
         inner.heard.push(heard);
     }
@@ -165,7 +184,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_label_stays_on_its_line() {
-        let heard = Heard { at: Duration::ZERO, event: event(EventType::DtmfReceived) };
+        let heard = Heard { at: Duration::ZERO, event: event(EventType::DtmfReceived), callee: None };
         assert_eq!(heard.label(), "dtmf.received 1 text=a b");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_of_a_placed_call_says_whose_it_is() {
+        let account = Account::new(false);
+        let placed = |kind: EventType, data: Value| Event {
+            session_id: CallId::from("other"),
+            data: data.as_object().unwrap().clone(),
+            ..event(kind)
+        };
+        account.emit(placed(EventType::CallStarted, json!({"direction": "outbound", "called_number": "PJSIP/1"})));
+        account.emit(placed(EventType::CallAnswered, json!({})));
+        account.emit(event(EventType::CallAnswered));
+        account.emit(placed(EventType::RecordingStarted, json!({"recording_id": "7", "name": "7", "recorder": "pbx"})));
+        let labels: Vec<_> = account.heard().iter().map(Heard::label).collect();
+        let wanted = ["PJSIP/1: call.answered", "call.answered 1 text=a b", "PJSIP/1: recording.started recorder=pbx"];
+        assert_eq!(labels.get(1..).unwrap(), wanted);
     }
 }

@@ -4,7 +4,7 @@ use std::future::pending;
 
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
-use voxtra_core::{CallError, Event, EventType};
+use voxtra_core::{CallError, Event, EventSink, EventType};
 use voxtra_plugins::Outcome;
 
 use super::*;

@@ -16,7 +16,7 @@ use super::{EXIT_FAILED, LogArgs};
 use crate::config::{self, Config};
 use crate::host::Plan;
 use crate::output;
-use crate::rig::{self, Call, Rig};
+use crate::rig::{self, Call, Rig, RigOptions};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -111,7 +111,10 @@ fn load(args: &DemoArgs) -> anyhow::Result<Vec<Handler>> {
 
 async fn play(args: &DemoArgs, handlers: Vec<Handler>) -> anyhow::Result<bool> {
     let routes = SCENES.iter().map(|scene| (scene.number, scene.name));
-    let rig = Rig::new(Plan::by_number(handlers, routes, FAILURE_PROMPT)?, true)?;
+    let rig = Rig::new(
+        Plan::by_number(handlers, routes, FAILURE_PROMPT)?,
+        RigOptions { live: true, ..RigOptions::default() },
+    )?;
     let mut all_good = true;
     for (index, scene) in SCENES.iter().enumerate() {
         output::line(format_args!("call {}: {}: {}", index + 1, scene.name, scene.story));

@@ -9,6 +9,7 @@ mod info;
 mod init;
 mod routes;
 mod sessions;
+mod simulated;
 mod start;
 mod steps;
 mod tenant;

@@ -112,7 +112,7 @@ fn explain(args: &RoutesArgs, config: &Config, to: &str) -> anyhow::Result<ExitC
         direction: Direction::Inbound,
         route: String::new(),
     };
-    let database = config.database(&config::process_env)?;
+    let database = config.database(&config::process_env);
     let asked = super::on_the_spot(ask_each(&catalog, &call, &database))?;
     let plan = Plan::of_config(config, catalog.clone())?;
     let told = Told::new(&asked, &plan.router, app, &call)?;

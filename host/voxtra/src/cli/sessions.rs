@@ -1,6 +1,6 @@
 //! `voxtra sessions` and `voxtra hangup`: the calls of a running host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -54,6 +54,16 @@ impl HostArgs {
         Ok(if running.len() == 1 { running.remove(0) } else { socket })
     }
 
+    /// Its database: beside the socket of a host that was found by it, else where its configuration has it.
+    pub(super) fn database(&self, socket: &Path) -> anyhow::Result<PathBuf> {
+        let config = self.config()?;
+        let own = config.database(&config::process_env);
+        match socket.with_file_name(config::DATABASE) {
+            beside if config.file.is_none() && !own.exists() && beside.exists() => Ok(beside),
+            _ => Ok(own),
+        }
+    }
+
     /// Its configuration.
     pub(super) fn config(&self) -> anyhow::Result<config::Config> {
         Ok(load_config(self.config.as_deref())?)
@@ -64,7 +74,7 @@ impl HostArgs {
 fn live_sockets() -> Vec<PathBuf> {
     let Some(all) = config::Config::all_states(&config::process_env) else { return Vec::new() };
     let folders = std::fs::read_dir(all).into_iter().flatten().flatten();
-    let sockets = folders.map(|folder| folder.path().join("admin.sock"));
+    let sockets = folders.map(|folder| folder.path().join(config::SOCKET));
     sockets.filter(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok()).collect()
 }
 

@@ -109,7 +109,7 @@ async fn serve(config: &Config, catalog: Catalog, guests: Handle) -> anyhow::Res
     let runtimes = Runtimes { control: Handle::current(), guests };
     let socket = config.admin_socket(&config::process_env)?;
     // Before anything is opened: two hosts must not work on one state.
-    let _lock = StateLock::take(&config.state_dir(&config::process_env)?)?;
+    let _lock = StateLock::take(&config.state_dir(&config::process_env))?;
     let services = Services::start(config, &config::process_env, Arc::new(LogSink), &runtimes.control).await?;
     let host = host::switchboard(Plan::of_config(config, catalog)?, services.ports.clone(), runtimes);
     services.beside_calls.filter_as(&host);

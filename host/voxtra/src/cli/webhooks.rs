@@ -10,7 +10,6 @@ use voxtra_services::webhooks::{Letter, LetterState, Letters};
 use super::on_the_spot;
 use super::sessions::HostArgs;
 use crate::admin::{Question, ask};
-use crate::config;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -87,12 +86,11 @@ fn which(text: &str) -> Result<Which, String> {
 }
 
 pub(super) fn run(args: WebhooksArgs) -> anyhow::Result<ExitCode> {
-    let config = args.host.config()?;
-    let file = config.database(&config::process_env)?;
+    let socket = args.host.socket()?;
+    let file = args.host.database(&socket)?;
     if !file.exists() {
         anyhow::bail!("there is no outbox at {}; start a host once, or name its configuration with -c", file.display());
     }
-    let socket = args.host.socket()?;
     on_the_spot(async {
         let letters = Letters::open(Database::open(&file)?).await?;
         match args.what {

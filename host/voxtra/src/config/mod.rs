@@ -22,7 +22,7 @@ use tree::{Kind, Node};
 pub(crate) use env::{Lookup, process_env};
 pub(crate) use error::ConfigError;
 pub(crate) use model::{Dial, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport, UnknownCalls};
-pub(crate) use places::FIRST_PBX;
+pub(crate) use places::{DATABASE, FIRST_PBX, SOCKET};
 pub(crate) use policy::{OnFailure, Then};
 
 /// The file that is read when none is named.

@@ -7,19 +7,25 @@ use super::{Ari, Config, ConfigError, Lookup, Secret, Tenant};
 /// The first Asterisk's name.
 pub(crate) const FIRST_PBX: &str = "asterisk";
 
+/// The database's file in the state folder.
+pub(crate) const DATABASE: &str = "voxtra.db";
+
+/// The operator's socket there.
+pub(crate) const SOCKET: &str = "admin.sock";
+
 /// A socket's address has this many bytes on Linux, its end included.
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 impl Config {
     /// Where the host keeps what has to outlive it: as the file says, else in the user's state folder, a folder of its own
     /// for each configuration (without a file: for each PBX and application), so that several hosts do not meet.
-    pub(crate) fn state_dir(&self, lookup: Lookup<'_>) -> Result<PathBuf, ConfigError> {
+    pub(crate) fn state_dir(&self, lookup: Lookup<'_>) -> PathBuf {
         if let Some(dir) = self.root.state_dir.as_deref().filter(|dir| !dir.is_empty()) {
-            return Ok(self.beside_file(dir));
+            return self.beside_file(dir);
         }
         // A user without a home, such as a container's.
         let all = Self::all_states(lookup).unwrap_or_else(|| PathBuf::from("voxtra-state"));
-        Ok(all.join(self.own_name()))
+        all.join(self.own_name())
     }
 
     /// Where the folders of all this user's hosts are that have no `state_dir`.
@@ -46,14 +52,14 @@ impl Config {
     }
 
     /// The database of the store, the webhooks' outbox and the batches.
-    pub(crate) fn database(&self, lookup: Lookup<'_>) -> Result<PathBuf, ConfigError> {
-        Ok(self.state_dir(lookup)?.join("voxtra.db"))
+    pub(crate) fn database(&self, lookup: Lookup<'_>) -> PathBuf {
+        self.state_dir(lookup).join(DATABASE)
     }
 
     /// The operator's socket.
     pub(crate) fn admin_socket(&self, lookup: Lookup<'_>) -> Result<PathBuf, ConfigError> {
         let path = match self.root.admin.socket.as_str() {
-            "" => self.state_dir(lookup)?.join("admin.sock"),
+            "" => self.state_dir(lookup).join(SOCKET),
             socket => self.beside_file(socket),
         };
         if path.as_os_str().len() > SOCKET_PATH_MAX_BYTES {
@@ -67,10 +73,10 @@ impl Config {
     }
 
     /// Where the unfinished recordings are.
-    pub(crate) fn recording_spool(&self, lookup: Lookup<'_>) -> Result<PathBuf, ConfigError> {
+    pub(crate) fn recording_spool(&self, lookup: Lookup<'_>) -> PathBuf {
         match self.root.recordings.spool.as_str() {
-            "" => Ok(self.state_dir(lookup)?.join("spool")),
-            dir => Ok(self.beside_file(dir)),
+            "" => self.state_dir(lookup).join("spool"),
+            dir => self.beside_file(dir),
         }
     }
 

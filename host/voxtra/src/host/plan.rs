@@ -28,9 +28,9 @@ impl Plan {
         Ok(Self { catalog, router, options: options(config) })
     }
 
-    /// One handler for whatever is dialled and whoever calls.
-    pub(crate) fn for_one(handler: Handler) -> Result<Self, RouteError> {
-        let route = Route { handler: handler.name().to_string(), ..Route::default() };
+    /// One handler for whatever is dialled and whoever calls, with these notes.
+    pub(crate) fn for_one(handler: Handler, metadata: Vec<(String, String)>) -> Result<Self, RouteError> {
+        let route = Route { handler: handler.name().to_string(), metadata, ..Route::default() };
         Self::simulated([handler], vec![route], OnFailure::default())
     }
 

@@ -49,7 +49,7 @@ impl Services {
         runtime: &Handle,
     ) -> anyhow::Result<Self> {
         let client = http_client().context("the system's certificates cannot be read; install ca-certificates")?;
-        let file = config.database(lookup)?;
+        let file = config.database(lookup);
         let database = tokio::task::block_in_place(|| Database::open(&file));
         let database = database.map_err(|error| config.error_at(&["state_dir"], error.to_string()))?;
         let targets = targets(config)?;
@@ -160,10 +160,10 @@ fn desk(
         }
     }
     if recordings.sinks.is_empty() {
-        let dir = config.state_dir(lookup)?.join("recordings");
+        let dir = config.state_dir(lookup).join("recordings");
         sinks.push(Arc::new(LocalSink::new(DEFAULT_SINK, dir, None)));
     }
-    let mut options = DeskOptions::new(config.recording_spool(lookup)?, DEFAULT_SINK);
+    let mut options = DeskOptions::new(config.recording_spool(lookup), DEFAULT_SINK);
     options.default_sinks = match (&recordings.default, recordings.sinks.keys().next()) {
         (named, _) if !named.is_empty() => named.clone(),
         (_, Some(first)) => vec![first.clone()],

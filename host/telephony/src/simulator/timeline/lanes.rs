@@ -156,6 +156,12 @@ impl Page {
         bottom
     }
 
+    /// A label behind what ends there, in a row of [`ROW_PX`].
+    pub(super) fn remark(&mut self, mark: &Mark, y: f64) {
+        let class = if mark.is_bad { "label worse" } else { "label" };
+        self.front.text(class, Anchor::Start, mark.x + BAR_INSET_PX, y + BASE_PX, &mark.label);
+    }
+
     /// The labels of marks (in order of time), each with a line down to it. Returns the bottom, and each one's row.
     fn labels(&mut self, marks: &[Mark], most_rows: usize, y: f64) -> (f64, Vec<Option<usize>>) {
         let wanted: Vec<_> = marks.iter().map(|m| (m.x, width_px(&m.label) + 4.0)).collect();

@@ -1,8 +1,9 @@
 //! A drawing of a simulated call: one SVG file that needs nothing else, readable on light and dark ground.
 //!
 //! From the top: where the call stands; what the caller says (as a waveform) and presses; what the caller hears, with
-//! the prompts as bars; with whom it is in a bridge; the calls that the host placed; and events of the host's own, each
-//! if there are any. Times are those of the report.
+//! the prompts as bars; with whom it is in a bridge; the calls that the host placed, with what came of each, what the
+//! callee pressed and heard; what was recorded; and events of the host's own, each if there are any. Times are those of
+//! the report.
 
 mod labels;
 mod lanes;
@@ -40,7 +41,7 @@ const STYLE: &str = "
 text{font:11px system-ui,'DejaVu Sans',Helvetica,Arial,sans-serif;fill:#24292f}
 text.title{font-size:15px;font-weight:600}text.name{font-weight:600;fill:#57606a}text.soft{fill:#57606a}text.in{fill:#fff}
 .ground{fill:#fff}.lane{fill:#f3f4f6}.grid{stroke:#d8dce1}.zero{stroke:#b4bac2}.lead{stroke:#a9b0b8}
-.ringing{fill:#9a6700}.up{fill:#2f7d4f}.held{fill:#a1480f}.bridged{fill:#0f6f78}.speech{fill:#1f5fbf}.key{fill:#0b3d91}.prompt{fill:#7145c4}.cut{fill:#99407f}
+.ringing{fill:#9a6700}.up{fill:#2f7d4f}.held{fill:#a1480f}.bridged{fill:#0f6f78}.speech{fill:#1f5fbf}.key{fill:#0b3d91}.prompt{fill:#7145c4}.recorded{fill:#b3261e}.cut{fill:#99407f}
 .said{stroke:#1f6feb;stroke-width:1.4}.heard{stroke:#8250df;stroke-width:1.4}.mark{fill:#57606a}.bad{fill:#cf222e}
 .label{paint-order:stroke;stroke:#f3f4f6;stroke-width:3px;stroke-linejoin:round}text.worse{fill:#cf222e}
 @media (prefers-color-scheme:dark){
@@ -56,12 +57,13 @@ pub struct Timeline<'a> {
     title: Option<String>,
     events: Vec<(Duration, String)>,
     placed: &'a [CallReport],
+    recordings: Vec<(Duration, Duration, String)>,
 }
 
 impl<'a> Timeline<'a> {
     /// A drawing of this call.
     pub fn new(report: &'a CallReport) -> Self {
-        Self { report, title: None, events: Vec::new(), placed: &[] }
+        Self { report, title: None, events: Vec::new(), placed: &[], recordings: Vec::new() }
     }
 
     /// What stands above it; by default the numbers.
@@ -88,13 +90,23 @@ impl<'a> Timeline<'a> {
         self
     }
 
+    /// Adds recordings, each with its beginning and its end since the first ring; of more than 8 at one time, only some.
+    pub fn recordings(mut self, recordings: impl IntoIterator<Item = (Duration, Duration, String)>) -> Self {
+        self.recordings.extend(recordings);
+        self
+    }
+
     /// The SVG file's text.
     pub fn to_svg(&self) -> String {
         let scale = Scale::new(self.length());
         let marks = self.marks(scale);
-        let (speech, keys, prompts) = (self.speech(scale), self.keys(scale), self.prompts(scale));
-        let bars = [&speech, &keys, &prompts].into_iter().flatten().map(|bar| (bar.from, &bar.label));
-        let labels = marks.iter().map(|mark| (mark.x, &mark.label)).chain(bars);
+        let (speech, keys, prompts) =
+            (self.speech(scale), keys(self.report, scale, Duration::ZERO), prompts(self.report, scale, Duration::ZERO));
+        let of_placed = |placed: &CallReport| super::timeline::prompts(placed, scale, self.offset(placed));
+        let of_placed: Vec<_> = self.placed.iter().flat_map(of_placed).collect();
+        let bars = [&speech, &keys, &prompts, &of_placed].into_iter().flatten().map(|bar| (bar.from, &bar.label));
+        let outcomes: Vec<_> = self.placed.iter().map(|placed| self.outcome(placed, scale)).collect();
+        let labels = marks.iter().chain(&outcomes).map(|mark| (mark.x, &mark.label)).chain(bars);
         let ends = labels.map(|(x, label)| x + width_px(label) + RIGHT_PX);
         let width = ends.fold(LEFT_PX + PLOT_PX + RIGHT_PX, f64::max);
         let lane_width = width - RIGHT_PX / 2.0;
@@ -105,7 +117,8 @@ impl<'a> Timeline<'a> {
         y = self.draw_said(&mut page, scale, y, lane_width, (&speech, &keys)) + LANE_GAP_PX;
         y = self.draw_heard(&mut page, scale, y, lane_width, &prompts);
         y = self.draw_bridges(&mut page, scale, y, lane_width);
-        y = self.draw_placed(&mut page, scale, y, lane_width);
+        y = self.draw_placed(&mut page, scale, y, lane_width, &outcomes);
+        y = self.draw_recordings(&mut page, scale, y, lane_width);
         if !marks.is_empty() {
             let top = y + LANE_GAP_PX;
             y = page.marks(&marks, EVENT_ROWS, top + 4.0);
@@ -135,7 +148,8 @@ impl<'a> Timeline<'a> {
     fn length(&self) -> Duration {
         let call = self.report.duration.max(Duration::from_millis(100));
         let placed = self.placed.iter().map(|placed| self.offset(placed).saturating_add(placed.duration));
-        let last = self.events.iter().map(|(at, _)| *at).chain(placed).max().unwrap_or_default();
+        let recorded = self.recordings.iter().map(|(_, to, _)| *to);
+        let last = self.events.iter().map(|(at, _)| *at).chain(placed).chain(recorded).max().unwrap_or_default();
         call.max(last.min(call.saturating_add(Duration::from_secs(10))))
     }
 
@@ -187,24 +201,6 @@ impl<'a> Timeline<'a> {
         spans.into_iter().map(|(name, from, to)| bar(scale, "speech", short_name(name), (from, to), name)).collect()
     }
 
-    /// The keys; those that would cover each other stand together.
-    fn keys(&self, scale: Scale) -> Vec<Bar> {
-        let mut groups: Vec<(f64, String)> = Vec::new();
-        for event in &self.report.events {
-            let CallerEvent::Pressed(key) = event.event else { continue };
-            let x = scale.x(event.at);
-            match groups.last_mut() {
-                Some((from, keys)) if x < *from + key_width_px(keys) + 2.0 => keys.push(key),
-                _ => groups.push((x, key.to_string())),
-            }
-        }
-        let to_bar = |(from, keys): (f64, String)| {
-            let label = fit(&keys, LABEL_MAX_PX).unwrap_or_default();
-            Bar { class: "key", from, to: from + key_width_px(&label), label, tip: format!("presses {keys}") }
-        };
-        groups.into_iter().map(to_bar).collect()
-    }
-
     fn draw_heard(&self, page: &mut Page, scale: Scale, y: f64, width: f64, prompts: &[Bar]) -> f64 {
         page.wave("heard", scale, &self.report.heard, y);
         let mut bottom = y + WAVE_PX;
@@ -214,15 +210,35 @@ impl<'a> Timeline<'a> {
         page.lane("caller hears", y, bottom - y, width);
         bottom
     }
+}
 
-    fn prompts(&self, scale: Scale) -> Vec<Bar> {
-        let prompts = self.report.prompts.iter().filter(|p| !matches!(p.end, PromptEnd::Failed(_)));
-        let to_bar = |p: &PlayedPrompt| {
-            let class = if p.end == PromptEnd::Finished { "prompt" } else { "cut" };
-            bar(scale, class, short_name(&p.media), (p.from, p.to), &format!("{}: {}", p.media, p.end))
-        };
-        prompts.map(to_bar).collect()
+/// The keys; those that would cover each other stand together. Their call began so much later than the axis.
+fn keys(report: &CallReport, scale: Scale, offset: Duration) -> Vec<Bar> {
+    let mut groups: Vec<(f64, String)> = Vec::new();
+    for event in &report.events {
+        let CallerEvent::Pressed(key) = event.event else { continue };
+        let x = scale.x(offset.saturating_add(event.at));
+        match groups.last_mut() {
+            Some((from, keys)) if x < *from + key_width_px(keys) + 2.0 => keys.push(key),
+            _ => groups.push((x, key.to_string())),
+        }
     }
+    let to_bar = |(from, keys): (f64, String)| {
+        let label = fit(&keys, LABEL_MAX_PX).unwrap_or_default();
+        Bar { class: "key", from, to: from + key_width_px(&label), label, tip: format!("presses {keys}") }
+    };
+    groups.into_iter().map(to_bar).collect()
+}
+
+/// What was played; to a call that began so much later than the axis.
+fn prompts(report: &CallReport, scale: Scale, offset: Duration) -> Vec<Bar> {
+    let prompts = report.prompts.iter().filter(|p| !matches!(p.end, PromptEnd::Failed(_)));
+    let to_bar = |p: &PlayedPrompt| {
+        let class = if p.end == PromptEnd::Finished { "prompt" } else { "cut" };
+        let span = (offset.saturating_add(p.from), offset.saturating_add(p.to));
+        bar(scale, class, short_name(&p.media), span, &format!("{}: {}", p.media, p.end))
+    };
+    prompts.map(to_bar).collect()
 }
 
 fn bar(scale: Scale, class: &'static str, label: &str, (from, to): (Duration, Duration), tip: &str) -> Bar {

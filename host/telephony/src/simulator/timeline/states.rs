@@ -1,13 +1,18 @@
-//! The lanes of where calls stand: this one, its bridges, and the calls that the host placed.
+//! The lanes of where calls stand: this one, its bridges, the calls that the host placed; and what was recorded.
 
 use std::time::Duration;
 
-use super::labels::fit;
-use super::lanes::{Bar, LEFT_PX, Page, ROW_PX, Scale};
-use super::{LANE_GAP_PX, Timeline, bar};
-use crate::simulator::report::{CallReport, CallerEvent, TimedEvent};
+use super::labels::{fit, width_px};
+use super::lanes::{Bar, LEFT_PX, Mark, Page, ROW_PX, Scale};
+use super::{LABEL_MAX_PX, LANE_GAP_PX, Timeline, bar, keys, prompts};
+use crate::simulator::callee::number_of;
+use crate::simulator::report::{CallReport, CallerEvent, EndedBy, TimedEvent};
 
 const LANE_PX: f64 = ROW_PX + 8.0;
+
+/// The most rows of labels below what a callee heard, and of recordings at one time.
+const PLACED_LABEL_ROWS: usize = 2;
+const RECORDING_ROWS: usize = 8;
 
 /// The room for a lane's name.
 const NAME_PX: f64 = LEFT_PX - 16.0;
@@ -33,16 +38,64 @@ impl Timeline<'_> {
         top + LANE_PX
     }
 
-    pub(super) fn draw_placed(&self, page: &mut Page, scale: Scale, mut y: f64, width: f64) -> f64 {
-        for placed in self.placed {
-            let top = y + LANE_GAP_PX;
-            page.lane(&fit(&placed.called_number, NAME_PX).unwrap_or_default(), top, LANE_PX, width);
-            for bar in states(placed, scale, self.offset(placed)) {
+    /// Each in a lane: where it stood with what came of it behind, the keys and what was played below.
+    pub(super) fn draw_placed(&self, page: &mut Page, scale: Scale, mut y: f64, width: f64, outcomes: &[Mark]) -> f64 {
+        for (placed, outcome) in self.placed.iter().zip(outcomes) {
+            let (top, offset) = (y + LANE_GAP_PX, self.offset(placed));
+            for bar in states(placed, scale, offset) {
                 page.bar(&bar, top + 4.0);
             }
+            page.remark(outcome, top + 4.0);
             y = top + LANE_PX;
+            for bars in [prompts(placed, scale, offset), keys(placed, scale, offset)] {
+                if !bars.is_empty() {
+                    y = page.bars_with_labels_below(&bars, PLACED_LABEL_ROWS, y) + 4.0;
+                }
+            }
+            page.lane(&lane_name(&placed.called_number), top, y - top, width);
         }
         y
+    }
+
+    /// What came of a call that the host placed, at its end.
+    pub(super) fn outcome(&self, placed: &CallReport, scale: Scale) -> Mark {
+        let text = placed.ended_by.to_string();
+        let end = self.offset(placed).saturating_add(placed.duration);
+        Mark {
+            x: scale.x(end),
+            label: fit(&text, LABEL_MAX_PX).unwrap_or_default(),
+            tip: String::new(),
+            is_bad: matches!(placed.ended_by, EndedBy::NotAnswered(_) | EndedBy::Refused { .. }),
+        }
+    }
+
+    /// What was recorded, each in the first row that is free then.
+    pub(super) fn draw_recordings(&self, page: &mut Page, scale: Scale, y: f64, width: f64) -> f64 {
+        if self.recordings.is_empty() {
+            return y;
+        }
+        let top = y + LANE_GAP_PX;
+        let mut recordings: Vec<_> = self.recordings.iter().collect();
+        recordings.sort_by_key(|(from, ..)| *from);
+        // Of each row, when it is free again.
+        let mut rows: Vec<Duration> = Vec::new();
+        for (from, to, label) in recordings {
+            let row = match rows.iter().position(|free| free <= from) {
+                Some(row) => row,
+                None if rows.len() < RECORDING_ROWS => {
+                    rows.push(Duration::ZERO);
+                    rows.len() - 1
+                }
+                None => continue,
+            };
+            if let Some(free) = rows.get_mut(row) {
+                *free = *to;
+            }
+            page.bar(&bar(scale, "recorded", label, (*from, *to), label), top + 4.0 + row as f64 * (ROW_PX + 4.0));
+        }
+        let bottom = top + 4.0 + rows.len() as f64 * (ROW_PX + 4.0);
+        page.lane("recorded", top, bottom - top, width);
+        bottom
     }
 
     /// How much later than this call another one began.
@@ -69,6 +122,14 @@ impl Timeline<'_> {
         }
         bars
     }
+}
+
+/// Who was called, or the number in it when that is too long.
+fn lane_name(called: &str) -> String {
+    if width_px(called) <= NAME_PX {
+        return called.to_owned();
+    }
+    fit(number_of(called), NAME_PX).unwrap_or_default()
 }
 
 /// Where a call stood, from its first ring to its end.

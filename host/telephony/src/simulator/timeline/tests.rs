@@ -144,6 +144,58 @@ fn what_could_not_be_played_is_marked() {
     assert!(Timeline::new(&report).to_svg().contains(">cannot play sound:x</text>"));
 }
 
+#[test]
+fn what_came_of_a_placed_call_stands_behind_its_lane() {
+    let caller = CallReport { answered_at: Some(ms(0)), ..report(ms(9_000)) };
+    let busy = CallReport {
+        called_number: "PJSIP/+265212345678@trunk".to_owned(),
+        began: ms(1_000),
+        ended_by: EndedBy::NotAnswered(voxtra_core::HangupCause::Busy),
+        ..report(ms(100))
+    };
+    let mut talks = CallReport {
+        called_number: "PJSIP/200".to_owned(),
+        began: ms(2_000),
+        answered_at: Some(ms(1_000)),
+        ended_by: EndedBy::Callee,
+        ..report(ms(5_000))
+    };
+    talks.events.push(TimedEvent { at: ms(1_500), event: CallerEvent::Pressed('4') });
+    let prompt = |media: &str, end| PlayedPrompt { media: media.to_owned(), from: ms(1_000), to: ms(4_000), end };
+    talks.prompts.push(prompt("sound:beep", PromptEnd::Finished));
+    let placed = [busy, talks];
+    let svg = Timeline::new(&caller).placed_calls(&placed).to_svg();
+    check_xml(&svg).unwrap();
+    for text in [
+        ">+2652123456…</text>",
+        ">PJSIP/200</text>",
+        ">not answered: busy (cause 17)</text>",
+        ">who was called hung up</text>",
+        ">4</text>",
+        ">beep</text>",
+        "3.00 s to 6.00 s: sound:beep",
+    ] {
+        assert!(svg.contains(text), "{text}: {svg}");
+    }
+}
+
+#[test]
+fn recordings_at_one_time_stand_below_each_other() {
+    let caller = report(ms(8_000));
+    let span = |from, to, label: &str| (ms(from), ms(to), label.to_owned());
+    let both = [span(4_000, 6_000, "second"), span(0, 5_000, "first"), span(5_000, 8_000, "third")];
+    let svg = Timeline::new(&caller).recordings(both).to_svg();
+    check_xml(&svg).unwrap();
+    let y = |label: &str| {
+        let text = svg.lines().find(|line| line.contains(&format!(">{label}</text>"))).unwrap();
+        text.split(" y=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().parse::<f64>().unwrap()
+    };
+    assert!(y("first") == y("third") && y("second") > y("first"));
+    let many = (0..20).map(|n| span(0, 1_000, &format!("r{n}")));
+    let svg = Timeline::new(&caller).recordings(many).to_svg();
+    assert_eq!(svg.matches("class=\"recorded\"").count(), 8);
+}
+
 proptest! {
     #[test]
     fn no_label_and_no_time_makes_it_anything_but_xml(
@@ -160,7 +212,9 @@ proptest! {
         report.events.push(TimedEvent { at: ms(length_ms / 3), event: CallerEvent::Held(title.clone()) });
         let placed = [CallReport { called_number: title.clone(), began: ms(length_ms / 4), ..report.clone() }];
         let events = labels.into_iter().map(|(at, label)| (ms(at), label));
-        let svg = Timeline::new(&report).title(title).events(events).placed_calls(&placed).to_svg();
+        let recordings = [(ms(length_ms / 2), ms(length_ms / 3), title.clone())];
+        let timeline = Timeline::new(&report).title(title).events(events).placed_calls(&placed);
+        let svg = timeline.recordings(recordings).to_svg();
         prop_assert!(check_xml(&svg).is_ok(), "{:?}", check_xml(&svg));
         prop_assert!(!svg.contains("NaN"));
     }

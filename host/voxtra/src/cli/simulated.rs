@@ -22,7 +22,7 @@ const MAX_PLACE_BYTES: usize = 64;
 #[command(next_help_heading = "What the PBX is like")]
 pub(super) struct SimulatedPbx {
     /// Who can be called, by number or endpoint, and what comes of it: busy, no-answer, rejected, congestion,
-    /// answer[@2s][:SCRIPT] or machine[@2s][:SCRIPT]; the script's steps have `;` between them. The handler may call
+    /// `answer[@2s][:SCRIPT]` or `machine[@2s][:SCRIPT]`; the script's steps have `;` between them. The handler may call
     /// these and nobody else; without any, what it originates is denied, as for a tenant without `dial`. It may show
     /// the numbers of --from and --to. Repeatable
     #[arg(long = "callee", value_name = "NUMBER=WHAT")]

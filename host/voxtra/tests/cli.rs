@@ -64,9 +64,8 @@ fn a_broken_configuration_is_refused_by_start_with_file_line_and_advice() {
             "voxtra.yaml:1: telephony.provider: `freeswitch` is not compiled into this host; write `asterisk`",
         ),
         (
-            "media:\n  transport: rtp\n",
-            "voxtra.yaml:2: media.transport: `rtp` between Asterisk and the host is not supported; \
-             write `auto`, `audiosocket` or `websocket`",
+            "media:\n  transport: websockt\n",
+            "voxtra.yaml:2: media.transport: `websockt` is not possible here; write `websocket`",
         ),
     ] {
         folder.write("voxtra.yaml", text);

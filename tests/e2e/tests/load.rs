@@ -1,14 +1,14 @@
 //! Many calls at once, begun and ended in waves by either side: none is lost, nothing is left, nothing gets stuck.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tokio::time::sleep;
 use voxtra_e2e::caller::call;
 use voxtra_e2e::served::{ECHO, LONG, MENU, MINIMAL};
 use voxtra_e2e::{Probe, Reflector, Setup, echo, serve};
-use voxtra_test_support::{Scenario, Sipp, SippReport};
+use voxtra_test_support::{ActiveCall, Scenario, Sipp, SippReport};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_calls_at_once_all_succeed_and_end_once() -> Result<()> {
@@ -127,6 +127,7 @@ async fn waves(name: &str, waves: &Waves) -> Result<()> {
                 }
             }
             let caller = call(sip, ECHO).await?;
+            line_is_open(&caller).await?;
             let heard = echo(&caller, 1).await?;
             caller.hang_up().await?;
             let (by_caller, by_host) = (by_caller.finish().await?, by_host.finish().await?);
@@ -154,6 +155,16 @@ async fn waves(name: &str, waves: &Waves) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Waits for the first audio: Asterisk may be long in opening a media connection while two hundred others are up.
+async fn line_is_open(caller: &ActiveCall) -> Result<()> {
+    let began = Instant::now();
+    while caller.rtp().stats().received == 0 {
+        ensure!(began.elapsed() < LONG, "no audio within {LONG:?}: {:?}", caller.rtp().stats());
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 fn told(report: &SippReport) -> String {

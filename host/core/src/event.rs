@@ -92,6 +92,8 @@ event_types! {
     RecordingFailed = "recording.failed",
     /// Ours: a batch of calls is over, or was stopped.
     BatchFinished = "batch.finished",
+    /// Ours: a new version of a handler failed too often and takes no more calls; `data` says which, and why.
+    HandlerWithdrawn = "handler.withdrawn",
 }
 
 /// One event.

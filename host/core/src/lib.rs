@@ -5,11 +5,13 @@
 //! ([`BoxFuture`]) or are polled. It knows no adapter.
 
 pub mod call;
+pub mod capability;
 pub mod error;
 pub mod event;
 pub mod fake;
 pub mod ids;
 pub mod media;
+pub mod metering;
 pub mod outbound;
 pub mod recording;
 pub mod store;
@@ -18,10 +20,12 @@ pub mod verbs;
 pub mod wire;
 
 pub use call::{CallInfo, CallState, Direction, EndReason, HangupCause};
+pub use capability::{Capabilities, Capability};
 pub use error::CallError;
 pub use event::{Event, EventSink, EventType};
 pub use ids::{BridgeId, CallId, HandlerName, PlaybackId, RecordingId, SnoopId, TenantId};
 pub use media::{AudioSink, AudioSource, Frame, MediaLink};
+pub use metering::{CallRecord, MeterSink, Usage};
 pub use outbound::{DialOutcome, DialRequest, DialTarget, Dialled, Dialler, Trace};
 pub use recording::{OpenRecording, RecordingDesk};
 pub use telephony::{Bridge, Exchange, Leg, LegEvent, LegEvents, NewLeg, Refusal, Snoop, Switchboard};

@@ -5,6 +5,8 @@
 
 pub mod batch;
 pub mod database;
+pub mod metering;
+pub mod metrics;
 pub mod provisioning;
 pub mod recordings;
 pub mod signature;

@@ -135,6 +135,13 @@ fn a_fault_names_its_line_column_and_key() {
 }
 
 #[test]
+fn the_hosts_part_of_the_file_is_left_alone() {
+    let hosts = "weight = 5\nsecrets = [\"crm\"]\n[limits]\nmemory_mib = 8\n[capabilities.dial]\npatterns = 7\n";
+    let alone = TenantFile::parse("slug = \"a\"").unwrap();
+    assert_eq!(TenantFile::parse(&format!("slug = \"a\"\n{hosts}")).unwrap(), alone);
+}
+
+#[test]
 fn a_secret_is_in_no_debug_output_and_no_error() {
     assert!(!format!("{:?}", tenant("acme")).contains("pa55"));
     let said = TenantFile::parse(&FULL.replace("pa55", "pa55;")).unwrap_err().to_string();

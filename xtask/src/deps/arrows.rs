@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A crate and what it may use of ours.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("voxtra-core", &[]),
     ("voxtra-audio", &["voxtra-core"]),
     ("voxtra-ari", &["voxtra-test-support"]),
@@ -13,7 +13,8 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("voxtra-services", &["voxtra-core", "voxtra-audio", "voxtra-test-support"]),
     ("voxtra-egress", &["voxtra-core"]),
     ("voxtra-artifacts", &["voxtra-core", "voxtra-test-support"]),
-    ("voxtra-directory", &["voxtra-core"]),
+    ("voxtra-directory", &["voxtra-core", "voxtra-test-support"]),
+    ("voxtra-loader", &["voxtra-core", "voxtra-artifacts", "voxtra-directory", "voxtra-plugins"]),
     ("voxtra", HOST),
     ("voxtra-sdk", &["voxtra-sdk-macros"]),
     ("voxtra-sdk-macros", &[]),
@@ -59,6 +60,7 @@ const HOST: &[&str] = &[
     "voxtra-egress",
     "voxtra-artifacts",
     "voxtra-directory",
+    "voxtra-loader",
 ];
 
 /// Stands for every crate whose name begins so.

@@ -10,6 +10,25 @@ use super::reader::Reader;
 /// A file beyond this is no tenant's.
 const LONGEST_BYTES: usize = 256 * 1024;
 
+const OWN_KEYS: [&str; 9] =
+    ["slug", "description", "dids", "max_channels", "app", "fallback", "trunk", "queue", "outbound"];
+
+/// What the host reads of a file that is in a plugin directory too. Here nobody looks at these.
+const HOST_KEYS: [&str; 12] = [
+    "app_name",
+    "pbx",
+    "recording_sinks",
+    "dialplan",
+    "prompts",
+    "on_failure",
+    "limits",
+    "capabilities",
+    "providers",
+    "secrets",
+    "signatures",
+    "weight",
+];
+
 /// A `tenant.toml` that cannot be used: one sentence with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {why}")]
@@ -138,7 +157,8 @@ impl TenantFile {
     /// `transport` (udp, tcp or tls), `transport_name` (a transport of `pjsip.conf`), `codecs` (default ulaw, alaw),
     /// `register`, `match` (default the host), `from_user`, `from_domain`. `[queue]`: `members`, `strategy` (default
     /// ringall), `timeout` (seconds a member rings, default 20), `wait_limit` (seconds a caller waits, default 300),
-    /// `music_class` (default `default`). `[outbound]`: `caller_id`, `allowed` (patterns, needed).
+    /// `music_class` (default `default`). `[outbound]`: `caller_id`, `allowed` (patterns, needed). The keys of the host's part
+    /// of the file (`limits`, `capabilities` and the like) are left alone.
     ///
     /// # Errors
     /// The first fault in the file: its line, its column, and the key.
@@ -151,7 +171,7 @@ impl TenantFile {
             TenantFileError::at(source, e.span().map_or(0, |span| span.start), why)
         })?;
         let top = Reader::new(source, table.get_ref());
-        top.only(&["slug", "description", "dids", "max_channels", "app", "fallback", "trunk", "queue", "outbound"])?;
+        top.only(&[&OWN_KEYS[..], &HOST_KEYS[..]].concat())?;
         let slug = top.needed("slug", allowed::slug)?;
         let own = format!("voxtra-{slug}");
         let app = top.text("app", allowed::name)?.unwrap_or_else(|| own.clone());

@@ -1,7 +1,9 @@
 //! A handler at work: one instance for one call.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use voxtra_core::Usage;
 use voxtra_core::verbs::{EndedCall, LogLevel};
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
@@ -10,6 +12,7 @@ use crate::host::SharedCall;
 use crate::imports::Kind;
 use crate::load::Handler;
 use crate::meter::{CpuMeter, Metered};
+use crate::rule::RuleOwner;
 use crate::store::{InstanceData, Owner};
 use crate::trap::{self, Trap, TrapKind};
 
@@ -50,8 +53,7 @@ impl Handler {
     /// Makes an instance. Its start code runs, so await it where guests may run.
     pub async fn instantiate(&self, call: SharedCall) -> Result<Instance, StartError> {
         let runtime = &self.inner.runtime;
-        let mut store =
-            InstanceData::new_store(&runtime.engine, Owner::Call(Arc::clone(&call)), &runtime.options.limits);
+        let mut store = InstanceData::new_store(&runtime.engine, Owner::Call(Arc::clone(&call)), &self.limits);
         let meter = Arc::clone(&store.data().meter);
         let started = Metered::new(
             async {
@@ -67,6 +69,34 @@ impl Handler {
                 Ok(Instance { store, call, bindings, handler: self.clone(), instance, meter, alive: true })
             }
             Err(error) => Err(start_error(&error, store.data().memory.refused)),
+        }
+    }
+}
+
+/// How long a component may take to start when it is only tried, by the clock.
+const TRIAL_LIMIT: Duration = Duration::from_secs(5);
+
+impl Handler {
+    /// Makes an instance for no call and lets it go: whether the component starts at all. Await it where guests may run.
+    ///
+    /// # Errors
+    /// As [`Handler::instantiate`], and when it takes longer than 5 s.
+    pub async fn start_once(&self) -> Result<(), StartError> {
+        let runtime = &self.inner.runtime;
+        let owner = Owner::Rule(RuleOwner::of_handler(self));
+        let mut store = InstanceData::new_store(&runtime.engine, owner, &self.limits);
+        let meter = Arc::clone(&store.data().meter);
+        let starting = Metered::new(
+            async {
+                let instance = self.inner.pre.instantiate_async(&mut store).await?;
+                self.inner.handle.load(&mut store, &instance).map(drop)
+            },
+            meter,
+        );
+        match tokio::time::timeout(TRIAL_LIMIT, starting).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(start_error(&error, store.data().memory.refused)),
+            Err(_) => Err(StartError::Failed(format!("it takes longer than {} s", TRIAL_LIMIT.as_secs()))),
         }
     }
 }
@@ -127,8 +157,19 @@ impl Instance {
     }
 
     /// How long its code has run.
-    pub fn cpu_used(&self) -> std::time::Duration {
+    pub fn cpu_used(&self) -> Duration {
         self.meter.used()
+    }
+
+    /// What it has used up so far. What is counted elsewhere (log, requests, speech) is zero here.
+    pub fn usage(&self) -> Usage {
+        let data = self.store.data();
+        Usage {
+            cpu: self.meter.used(),
+            peak_memory_bytes: data.memory.used_bytes() as u64,
+            host_calls: data.pace.calls(),
+            ..Usage::default()
+        }
     }
 
     fn stopped(&self, error: &wasmtime::Error) -> Outcome {

@@ -5,6 +5,7 @@
 //! use up, and how to say why it stopped; it reaches a call only through [`host::CallHost`], a tenant's store and
 //! batches only through [`host::TenantHost`], and knows nothing of telephony.
 
+pub mod aside;
 mod bindings;
 pub mod catalog;
 pub mod fake;
@@ -20,9 +21,11 @@ mod cache;
 mod imports;
 mod meter;
 mod output;
+mod pace;
 mod precompiled;
 mod store;
 
+pub use aside::{Aside, CompileLimits, compile_as_child};
 pub use catalog::{Catalog, CatalogError};
 pub use host::{BridgeHost, CallHost, SharedCall, SnoopHost, TenantHost};
 pub use imports::Kind;

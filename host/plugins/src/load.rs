@@ -6,13 +6,15 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use voxtra_core::{HandlerName, TenantId};
+use voxtra_core::{Capabilities, HandlerName, TenantId};
 use wasmtime::component::{Component, InstancePre};
 
+use crate::aside;
 use crate::bindings::v0_1;
 use crate::cache::ContentHash;
 use crate::imports::{self, Kind, Shape};
-use crate::precompiled;
+use crate::options::Limits;
+use crate::precompiled::{self, Authentic};
 use crate::runtime::Runtime;
 use crate::store::InstanceData;
 
@@ -57,6 +59,8 @@ pub(crate) struct Loaded {
 #[derive(Clone)]
 pub struct Handler {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) limits: Limits,
+    capabilities: Capabilities,
 }
 
 pub(crate) struct Inner {
@@ -93,13 +97,35 @@ impl Handler {
         self.inner.hangup_hook.is_some()
     }
 
+    pub(crate) fn about(&self) -> &About {
+        &self.inner.about
+    }
+
+    /// What each of its instances may use up.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What it may do beyond its own call. By default everything that its tenant may.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// The same version with narrower limits and capabilities; none of them gets wider.
+    #[must_use]
+    pub fn narrowed(mut self, limits: Limits, capabilities: Capabilities) -> Self {
+        self.limits = limits.within(&self.limits);
+        self.capabilities = capabilities.within(self.capabilities);
+        self
+    }
+
     fn new(runtime: &Arc<Runtime>, loaded: Loaded) -> Result<Self, String> {
         let Loaded { about, pre, shape } = loaded;
         let handle = v0_1::HandlerIndices::new(&pre).map_err(misfit)?;
         let hangup_hook =
             shape.has_hangup_hook.then(|| v0_1::HangupHookIndices::new(&pre)).transpose().map_err(misfit)?;
         let inner = Inner { runtime: Arc::clone(runtime), pre, handle, hangup_hook, about };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), limits: runtime.options.limits, capabilities: Capabilities::ALL })
     }
 }
 
@@ -172,8 +198,20 @@ impl Runtime {
             let shape = imports::check(&self.engine, &component)?;
             return Ok((component, shape));
         }
-        let component = Component::from_binary(&self.engine, wasm)
-            .map_err(|error| format!("it is no valid component ({}); build it again", first_line(&error)))?;
+        let Some(aside) = &self.options.compiler else { return self.compile_here(hash, wasm) };
+        let code = Authentic::of_own_compiler(aside::compile(aside, &self.options, wasm)?);
+        let component = precompiled::load(&self.engine, &code).map_err(|error| {
+            format!("the compiler is another version than this host ({}); restart the host", first_line(&error))
+        })?;
+        let shape = imports::check(&self.engine, &component)?;
+        if let Some(cache) = &self.cache {
+            cache.put(hash, code.bytes());
+        }
+        Ok((component, shape))
+    }
+
+    fn compile_here(&self, hash: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), String> {
+        let component = Component::from_binary(&self.engine, wasm).map_err(|error| invalid(&error))?;
         let shape = imports::check(&self.engine, &component)?;
         if let Some(cache) = &self.cache {
             match component.serialize() {
@@ -183,6 +221,10 @@ impl Runtime {
         }
         Ok((component, shape))
     }
+}
+
+pub(crate) fn invalid(error: &wasmtime::Error) -> String {
+    format!("it is no valid component ({}); build it again", first_line(error))
 }
 
 pub(crate) fn misfit(error: wasmtime::Error) -> String {

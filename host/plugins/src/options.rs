@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::aside::Aside;
+
 /// How the runtime is set up. One runtime serves all tenants.
 #[derive(Debug, Clone)]
 pub struct RuntimeOptions {
@@ -13,6 +15,8 @@ pub struct RuntimeOptions {
     pub max_component_bytes: u64,
     /// Where compiled components are kept between starts, outside any plugin directory; `None`: nowhere.
     pub cache_dir: Option<PathBuf>,
+    /// Who compiles; `None`: this process, without the limits of a child.
+    pub compiler: Option<Aside>,
     /// What each instance may use up.
     pub limits: Limits,
     /// How long a router or a filter may take for one answer, by the clock and in running time. Default 200 ms.
@@ -25,6 +29,7 @@ impl Default for RuntimeOptions {
             max_instances: 2_500,
             max_component_bytes: 64 << 20,
             cache_dir: None,
+            compiler: None,
             limits: Limits::default(),
             rule_time: Duration::from_millis(200),
         }
@@ -44,6 +49,25 @@ pub struct Limits {
     pub host_call_bytes: usize,
     /// Handles that it may hold at once. Default 1,000.
     pub handles: usize,
+    /// Verbs (what becomes a message to the call's owner) in a second, after a burst of as many; more of them wait. 0: any
+    /// number. Default 200.
+    pub verbs_per_second: u32,
+}
+
+impl Limits {
+    /// The smaller of both in everything: how a handler's limits narrow its tenant's, and those the host's.
+    #[must_use]
+    pub fn within(self, wider: &Self) -> Self {
+        let rate = |a: u32, b: u32| if a == 0 || b == 0 { a.max(b) } else { a.min(b) };
+        Self {
+            memory_bytes: self.memory_bytes.min(wider.memory_bytes),
+            table_elements: self.table_elements.min(wider.table_elements),
+            cpu: self.cpu.min(wider.cpu),
+            host_call_bytes: self.host_call_bytes.min(wider.host_call_bytes),
+            handles: self.handles.min(wider.handles),
+            verbs_per_second: rate(self.verbs_per_second, wider.verbs_per_second),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -54,6 +78,7 @@ impl Default for Limits {
             cpu: Duration::from_secs(10),
             host_call_bytes: 1 << 20,
             handles: 1_000,
+            verbs_per_second: 200,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::bindings::v0_1::{FilterIndices, RouterIndices};
 use crate::host::TenantHost;
 use crate::imports::Kind;
 use crate::instance::log_trap;
-use crate::load::{About, LoadError, Loaded, misfit};
+use crate::load::{About, Handler, LoadError, Loaded, misfit};
 use crate::meter::Metered;
 use crate::options::Limits;
 use crate::runtime::Runtime;
@@ -286,6 +286,11 @@ pub(crate) struct RuleOwner {
 }
 
 impl RuleOwner {
+    /// Of a handler that is only tried: it has a log and nothing else.
+    pub(crate) fn of_handler(handler: &Handler) -> Self {
+        Self::new(Arc::new(HostLog { kind: Kind::Handler, about: handler.about().clone() }), None)
+    }
+
     fn new(log: Arc<dyn ComponentLog>, tenant: Option<Arc<dyn TenantHost>>) -> Self {
         Self { log, tenant, log_bytes_left: Arc::new(AtomicUsize::new(MAX_LOG_BYTES)) }
     }

@@ -94,7 +94,8 @@ fn engine_error(error: wasmtime::Error) -> RuntimeError {
     RuntimeError::Engine(format!("{error:#}"))
 }
 
-fn config(options: &RuntimeOptions) -> Config {
+/// What compiled code depends on, and more.
+pub(crate) fn config(options: &RuntimeOptions) -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)

@@ -1,20 +1,28 @@
 //! What each instance carries: whom it works for, its WASI context without anything in it, and its limits.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use voxtra_core::verbs::LogLevel;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
-use wasmtime_wasi::clocks::HostMonotonicClock;
+use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::host::{SharedCall, TenantHost};
 use crate::meter::{CpuMeter, Verdict};
 use crate::options::Limits;
 use crate::output::GuestOutput;
+use crate::pace::Pace;
 use crate::rule::RuleOwner;
 use crate::trap::CpuSpent;
+
+/// How finely a component may tell the time: too coarsely to see what others do in the machine's caches, finely enough for a
+/// telephone call.
+const CLOCK_STEP_NS: u64 = 1_000_000;
+
+/// What a component may have drawn at random in one call, in the host's memory and without being interrupted.
+const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
 /// Whom an instance works for: where its log lines go, and whose store it sees.
 #[derive(Clone)]
@@ -38,6 +46,7 @@ pub(crate) struct InstanceData {
     pub(crate) table: ResourceTable,
     pub(crate) meter: Arc<CpuMeter>,
     pub(crate) memory: MemoryLimiter,
+    pub(crate) pace: Pace,
     wasi: WasiCtx,
 }
 
@@ -51,6 +60,7 @@ impl InstanceData {
             table,
             meter: CpuMeter::new(limits.cpu),
             memory: MemoryLimiter::new(limits),
+            pace: Pace::new(limits.verbs_per_second),
         };
         let mut store = Store::new(engine, data);
         store.limiter(|data| &mut data.memory);
@@ -96,6 +106,8 @@ fn wasi_context(owner: &Owner) -> WasiCtx {
         .stdout(GuestOutput::stdout(owner.clone()))
         .stderr(GuestOutput::stderr(owner.clone()))
         .monotonic_clock(RuntimeClock::new())
+        .wall_clock(CoarseWallClock)
+        .max_random_size(MAX_RANDOM_BYTES)
         .build()
 }
 
@@ -111,17 +123,32 @@ impl RuntimeClock {
 
 impl HostMonotonicClock for RuntimeClock {
     fn resolution(&self) -> u64 {
-        Duration::from_micros(1).as_nanos() as u64
+        CLOCK_STEP_NS
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        let exact_ns = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        exact_ns - exact_ns % CLOCK_STEP_NS
+    }
+}
+
+struct CoarseWallClock;
+
+impl HostWallClock for CoarseWallClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(CLOCK_STEP_NS)
+    }
+
+    fn now(&self) -> Duration {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
 /// Adds up all of an instance's memories and tables: the engine's own limiter counts each by itself.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
+    bytes: usize,
     bytes_left: usize,
     elements_left: usize,
     /// Whether it asked for more than it may have, so that its abort can be explained.
@@ -130,7 +157,12 @@ pub(crate) struct MemoryLimiter {
 
 impl MemoryLimiter {
     fn new(limits: &Limits) -> Self {
-        Self { bytes_left: limits.memory_bytes, elements_left: limits.table_elements, refused: false }
+        Self {
+            bytes: limits.memory_bytes,
+            bytes_left: limits.memory_bytes,
+            elements_left: limits.table_elements,
+            refused: false,
+        }
     }
 }
 
@@ -145,6 +177,11 @@ impl ResourceLimiter for MemoryLimiter {
 }
 
 impl MemoryLimiter {
+    /// What its memories hold together. They never shrink, so it is the peak as well.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.bytes - self.bytes_left
+    }
+
     fn take(&mut self, wanted: usize, left: fn(&mut Self) -> &mut usize) -> bool {
         let left = left(self);
         match left.checked_sub(wanted) {

@@ -9,14 +9,17 @@ use crate::store::InstanceData;
 
 impl Host for InstanceData {
     async fn start(&mut self, rows: Vec<Row>, options: BatchOptions) -> Result<Result<String, Error>> {
+        self.pace.turn().await;
         Ok(self.tenant()?.batch_start(request(rows, options)).await.map_err(Error::from))
     }
 
     async fn status(&mut self, id: String) -> Result<Result<BatchStatus, Error>> {
+        self.pace.turn().await;
         Ok(self.tenant()?.batch_status(id).await.map(BatchStatus::from).map_err(Error::from))
     }
 
     async fn cancel(&mut self, id: String) -> Result<Result<(), Error>> {
+        self.pace.turn().await;
         Ok(self.tenant()?.batch_cancel(id).await.map_err(Error::from))
     }
 }

@@ -31,23 +31,28 @@ impl HostBridge for InstanceData {
     }
 
     async fn add(&mut self, this: Resource<BridgeHandle>, member: Resource<CallHandle>) -> Done {
+        self.pace.turn().await;
         Ok(self.bridge(&this)?.add(self.call(&member)?).await.map_err(Error::from))
     }
 
     async fn remove(&mut self, this: Resource<BridgeHandle>, member: Resource<CallHandle>) -> Done {
+        self.pace.turn().await;
         Ok(self.bridge(&this)?.remove(self.call(&member)?).await.map_err(Error::from))
     }
 
     async fn add_snoop(&mut self, this: Resource<BridgeHandle>, member: Resource<SnoopHandle>) -> Done {
+        self.pace.turn().await;
         let snoop = &self.table.get(&member)?.0;
         Ok(self.bridge(&this)?.add_snoop(snoop).await.map_err(Error::from))
     }
 
     async fn play(&mut self, this: Resource<BridgeHandle>, media: Vec<String>) -> Done {
+        self.pace.turn().await;
         Ok(self.bridge(&this)?.play(media).await.map_err(Error::from))
     }
 
     async fn destroy(&mut self, this: Resource<BridgeHandle>) -> Done {
+        self.pace.turn().await;
         Ok(self.bridge(&this)?.destroy().await.map_err(Error::from))
     }
 

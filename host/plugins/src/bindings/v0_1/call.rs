@@ -32,6 +32,13 @@ type Done = Result<Result<(), Error>>;
 impl InstanceData {
     /// The call of a handle: one that is not in the table was forged, and traps.
     pub(super) fn call(&self, handle: &Resource<CallHandle>) -> Result<&SharedCall> {
+        self.pace.count();
+        Ok(&self.table.get(handle)?.0)
+    }
+
+    /// The same for what becomes a message to the call's owner: waits for its turn when there are too many.
+    pub(super) async fn verb(&mut self, handle: &Resource<CallHandle>) -> Result<&SharedCall> {
+        self.pace.turn().await;
         Ok(&self.table.get(handle)?.0)
     }
 }
@@ -70,27 +77,27 @@ impl HostCall for InstanceData {
     }
 
     async fn answer(&mut self, this: Resource<CallHandle>) -> Done {
-        Ok(self.call(&this)?.answer().await.map_err(Error::from))
+        Ok(self.verb(&this).await?.answer().await.map_err(Error::from))
     }
 
     async fn ring(&mut self, this: Resource<CallHandle>) -> Done {
-        Ok(self.call(&this)?.ring().await.map_err(Error::from))
+        Ok(self.verb(&this).await?.ring().await.map_err(Error::from))
     }
 
     async fn hangup(&mut self, this: Resource<CallHandle>, cause: HangupCause) -> Done {
-        Ok(self.call(&this)?.hangup(cause.into()).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.hangup(cause.into()).await.map_err(Error::from))
     }
 
     async fn hold(&mut self, this: Resource<CallHandle>, music_class: String) -> Done {
-        Ok(self.call(&this)?.hold(music_class).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.hold(music_class).await.map_err(Error::from))
     }
 
     async fn unhold(&mut self, this: Resource<CallHandle>) -> Done {
-        Ok(self.call(&this)?.unhold().await.map_err(Error::from))
+        Ok(self.verb(&this).await?.unhold().await.map_err(Error::from))
     }
 
     async fn transfer_to(&mut self, this: Resource<CallHandle>, target: String) -> Done {
-        Ok(self.call(&this)?.transfer(target).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.transfer(target).await.map_err(Error::from))
     }
 
     async fn transfer_to_queue(
@@ -99,15 +106,15 @@ impl HostCall for InstanceData {
         queue: String,
         metadata: Vec<(String, String)>,
     ) -> Done {
-        Ok(self.call(&this)?.transfer_to_queue(queue, metadata).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.transfer_to_queue(queue, metadata).await.map_err(Error::from))
     }
 
     async fn continue_in_dialplan(&mut self, this: Resource<CallHandle>, place: DialplanPlace) -> Done {
-        Ok(self.call(&this)?.continue_in_dialplan(place.into()).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.continue_in_dialplan(place.into()).await.map_err(Error::from))
     }
 
     async fn set_variable(&mut self, this: Resource<CallHandle>, name: String, value: String) -> Done {
-        Ok(self.call(&this)?.set_variable(name, value).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.set_variable(name, value).await.map_err(Error::from))
     }
 
     async fn get_variable(
@@ -115,7 +122,7 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         name: String,
     ) -> Result<Result<Option<String>, Error>> {
-        Ok(self.call(&this)?.get_variable(name).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.get_variable(name).await.map_err(Error::from))
     }
 
     async fn play(
@@ -124,7 +131,7 @@ impl HostCall for InstanceData {
         media: Vec<String>,
         options: PlayOptions,
     ) -> Result<Result<PlayOutcome, Error>> {
-        let outcome = self.call(&this)?.play(media, options.interrupt_on).await;
+        let outcome = self.verb(&this).await?.play(media, options.interrupt_on).await;
         Ok(outcome.map(PlayOutcome::from).map_err(Error::from))
     }
 
@@ -133,7 +140,7 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         media: Vec<String>,
     ) -> Result<Result<Resource<PlaybackHandle>, Error>> {
-        let call = Arc::clone(self.call(&this)?);
+        let call = Arc::clone(self.verb(&this).await?);
         match call.start_playback(media).await {
             Ok(id) => Ok(Ok(self.table.push(PlaybackHandle { call, id })?)),
             Err(error) => Ok(Err(error.into())),
@@ -154,7 +161,7 @@ impl HostCall for InstanceData {
     }
 
     async fn send_dtmf(&mut self, this: Resource<CallHandle>, digits: String) -> Done {
-        Ok(self.call(&this)?.send_dtmf(digits).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.send_dtmf(digits).await.map_err(Error::from))
     }
 
     async fn record_start(
@@ -162,16 +169,16 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         options: RecordOptions,
     ) -> Result<Result<String, Error>> {
-        let started = self.call(&this)?.record_start(options.into()).await;
+        let started = self.verb(&this).await?.record_start(options.into()).await;
         Ok(started.map(String::from).map_err(Error::from))
     }
 
     async fn record_pause(&mut self, this: Resource<CallHandle>, paused: bool) -> Done {
-        Ok(self.call(&this)?.record_pause(paused).await.map_err(Error::from))
+        Ok(self.verb(&this).await?.record_pause(paused).await.map_err(Error::from))
     }
 
     async fn record_stop(&mut self, this: Resource<CallHandle>) -> Result<Result<RecordingInfo, Error>> {
-        Ok(self.call(&this)?.record_stop().await.map(RecordingInfo::from).map_err(Error::from))
+        Ok(self.verb(&this).await?.record_stop().await.map(RecordingInfo::from).map_err(Error::from))
     }
 
     async fn originate(
@@ -179,14 +186,14 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         options: OriginateOptions,
     ) -> Result<Result<Resource<CallHandle>, Error>> {
-        match self.call(&this)?.originate(options.into()).await {
+        match self.verb(&this).await?.originate(options.into()).await {
             Ok(call) => Ok(Ok(self.table.push(CallHandle(call))?)),
             Err(error) => Ok(Err(error.into())),
         }
     }
 
     async fn create_bridge(&mut self, this: Resource<CallHandle>) -> Result<Result<Resource<BridgeHandle>, Error>> {
-        match self.call(&this)?.create_bridge().await {
+        match self.verb(&this).await?.create_bridge().await {
             Ok(bridge) => Ok(Ok(self.table.push(BridgeHandle(bridge))?)),
             Err(error) => Ok(Err(error.into())),
         }
@@ -197,7 +204,7 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         options: SnoopOptions,
     ) -> Result<Result<Resource<SnoopHandle>, Error>> {
-        match self.call(&this)?.snoop(options.into()).await {
+        match self.verb(&this).await?.snoop(options.into()).await {
             Ok(snoop) => Ok(Ok(self.table.push(SnoopHandle(snoop))?)),
             Err(error) => Ok(Err(error.into())),
         }
@@ -208,7 +215,7 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         detector: MachineDetector,
     ) -> Result<Result<types::AnsweredBy, Error>> {
-        let verdict: Result<AnsweredBy, _> = self.call(&this)?.detect_machine(detector.into()).await;
+        let verdict: Result<AnsweredBy, _> = self.verb(&this).await?.detect_machine(detector.into()).await;
         Ok(verdict.map(types::AnsweredBy::from).map_err(Error::from))
     }
 
@@ -221,7 +228,7 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         format: AudioFormat,
     ) -> Result<Result<Resource<AudioHandle>, Error>> {
-        let call = Arc::clone(self.call(&this)?);
+        let call = Arc::clone(self.verb(&this).await?);
         match call.open_audio(format.rate_hz).await {
             Ok(link) => Ok(Ok(self.table.push(AudioHandle::of_call(call, link))?)),
             Err(error) => Ok(Err(error.into())),
@@ -229,7 +236,7 @@ impl HostCall for InstanceData {
     }
 
     async fn next_event(&mut self, this: Resource<CallHandle>, timeout_ms: u32) -> Result<Result<Event, Error>> {
-        let next = self.call(&this)?.next_event(Duration::from_millis(timeout_ms.into())).await;
+        let next = self.verb(&this).await?.next_event(Duration::from_millis(timeout_ms.into())).await;
         Ok(next.map(Event::from).map_err(Error::from))
     }
 
@@ -241,6 +248,6 @@ impl HostCall for InstanceData {
 
 impl InstanceData {
     async fn take_digits(&mut self, this: &Resource<CallHandle>, gather: Gather) -> Result<Result<Digits, Error>> {
-        Ok(self.call(this)?.gather(gather).await.map(Digits::from).map_err(Error::from))
+        Ok(self.verb(this).await?.gather(gather).await.map(Digits::from).map_err(Error::from))
     }
 }

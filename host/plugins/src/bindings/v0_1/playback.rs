@@ -24,11 +24,13 @@ impl HostPlayback for InstanceData {
     }
 
     async fn stop(&mut self, this: Resource<PlaybackHandle>) -> Result<Result<(), Error>> {
+        self.pace.turn().await;
         let playback = self.table.get(&this)?;
         Ok(playback.call.stop_playback(playback.id.clone()).await.map_err(Error::from))
     }
 
     async fn wait(&mut self, this: Resource<PlaybackHandle>, timeout_ms: u32) -> Result<Result<PlayOutcome, Error>> {
+        self.pace.turn().await;
         let playback = self.table.get(&this)?;
         let end = playback.call.wait_playback(playback.id.clone(), Duration::from_millis(timeout_ms.into())).await;
         Ok(end.map(PlayOutcome::from).map_err(Error::from))

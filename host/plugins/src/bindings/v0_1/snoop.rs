@@ -22,6 +22,7 @@ impl HostSnoop for InstanceData {
     }
 
     async fn play(&mut self, this: Resource<SnoopHandle>, media: Vec<String>) -> Result<Result<(), Error>> {
+        self.pace.turn().await;
         Ok(self.table.get(&this)?.0.play(media).await.map_err(Error::from))
     }
 
@@ -30,6 +31,7 @@ impl HostSnoop for InstanceData {
         this: Resource<SnoopHandle>,
         format: AudioFormat,
     ) -> Result<Result<Resource<AudioHandle>, Error>> {
+        self.pace.turn().await;
         let snoop = &self.table.get(&this)?.0;
         let owner = Arc::downgrade(snoop);
         match snoop.open_audio(format.rate_hz).await {
@@ -39,6 +41,7 @@ impl HostSnoop for InstanceData {
     }
 
     async fn stop(&mut self, this: Resource<SnoopHandle>) -> Result<Result<(), Error>> {
+        self.pace.turn().await;
         Ok(self.table.get(&this)?.0.stop().await.map_err(Error::from))
     }
 

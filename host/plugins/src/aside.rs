@@ -1,0 +1,315 @@
+//! Compiling in a child process. A component may be made to take minutes and gigabytes to compile, and a compiler is the
+//! part of an engine with the most room for faults: the child has limits of its own, the lowest priority, and nothing of
+//! the host's memory.
+//!
+//! The host runs a program, usually itself, with the request in the variable [`REQUEST`]; the program calls
+//! [`compile_as_child`] first thing. Component and code pass through files in a private folder.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::options::RuntimeOptions;
+use crate::runtime;
+
+/// The variable in which the child finds what to do.
+pub const REQUEST: &str = "VOXTRA_COMPILE";
+
+/// How often the host looks whether the child is done.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// The lowest priority: calls come first.
+const NICENESS: i32 = 19;
+
+/// A sentence of the child's is no longer.
+const SENTENCE_MAX_BYTES: u64 = 4 << 10;
+
+/// `SIGXCPU` and `SIGXFSZ` of Linux: the limits of running time and of a file's size.
+const SIGXCPU: i32 = 24;
+const SIGXFSZ: i32 = 25;
+
+/// The child's exit code when it has left a sentence instead of code.
+const EXIT_REFUSED: u8 = 3;
+
+/// What the child may use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Memory that it writes to. Default 1 GiB.
+    pub memory_bytes: u64,
+    /// Running time over all of its threads. Default 120 s.
+    pub cpu: Duration,
+    /// By the clock. Default 120 s.
+    pub time: Duration,
+    /// Compiled code: a component can be written so that little becomes a lot. Default 256 MiB.
+    pub code_bytes: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 1 << 30,
+            cpu: Duration::from_secs(120),
+            time: Duration::from_secs(120),
+            code_bytes: 256 << 20,
+        }
+    }
+}
+
+/// Which program compiles, and within what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// Usually the host's own.
+    pub program: PathBuf,
+    /// With what it is run.
+    pub args: Vec<OsString>,
+    /// What it may use up.
+    pub limits: CompileLimits,
+}
+
+/// Compiles a component. Blocks until it is done or at a limit. The error is a sentence without the file's name.
+pub(crate) fn compile(aside: &Aside, options: &RuntimeOptions, wasm: &[u8]) -> Result<Vec<u8>, String> {
+    let folder = Folder::new().map_err(|error| {
+        format!(
+            "it cannot be compiled because no private folder can be made ({error}); make room in the temporary folder"
+        )
+    })?;
+    let (source, code) = (folder.0.join("component.wasm"), folder.0.join("code"));
+    write_private(&source, wasm)
+        .map_err(|error| format!("it cannot be compiled because {} cannot be written ({error})", source.display()))?;
+    let request = Request { folder: folder.0.clone(), limits: aside.limits, options: Tuned::of(options) };
+    let status = run(aside, &request)?;
+    if status.success() {
+        return read_code(&code, aside.limits.code_bytes);
+    }
+    Err(why(status, &folder.0, &aside.limits))
+}
+
+fn run(aside: &Aside, request: &Request) -> Result<std::process::ExitStatus, String> {
+    let mut command = Command::new(&aside.program);
+    command.args(&aside.args).env_clear().env(REQUEST, request.to_string()).current_dir(&request.folder);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let failed = |error| format!("it cannot be compiled because {} does not run ({error})", aside.program.display());
+    let mut child = Killed(command.spawn().map_err(failed)?);
+    let began = Instant::now();
+    loop {
+        match child.0.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if began.elapsed() < aside.limits.time => std::thread::sleep(LOOK_EVERY),
+            Ok(None) => {
+                return Err(format!(
+                    "compiling it takes longer than {} s; make it smaller, or raise plugins.compile_ms",
+                    aside.limits.time.as_secs()
+                ));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn why(status: std::process::ExitStatus, folder: &Path, limits: &CompileLimits) -> String {
+    if status.code() == Some(EXIT_REFUSED.into()) {
+        let mut sentence = String::new();
+        let file = fs::File::open(folder.join("sentence"));
+        let read = file.and_then(|file| file.take(SENTENCE_MAX_BYTES).read_to_string(&mut sentence));
+        if read.is_ok() && !sentence.is_empty() {
+            return sentence;
+        }
+    }
+    match status.signal() {
+        Some(SIGXCPU) => {
+            format!("compiling it takes more than {} s of running time; make it smaller", limits.cpu.as_secs())
+        }
+        Some(SIGXFSZ) => format!("it compiles to more than {} MiB of code; make it smaller", limits.code_bytes >> 20),
+        // What Rust does when memory is refused, and what the machine does when there is none.
+        Some(_) => format!(
+            "compiling it needs more than {} MiB of memory, or makes the compiler fail ({status}); make it smaller",
+            limits.memory_bytes >> 20
+        ),
+        None => format!("the compiler has failed ({status}); build the component again"),
+    }
+}
+
+fn read_code(path: &Path, most_bytes: u64) -> Result<Vec<u8>, String> {
+    let lost = |error: std::io::Error| format!("the compiler has left no code ({error}); try again");
+    let mut code = Vec::new();
+    fs::File::open(path).and_then(|file| file.take(most_bytes + 1).read_to_end(&mut code)).map_err(lost)?;
+    if code.len() as u64 > most_bytes {
+        return Err(format!("it compiles to more than {} MiB of code; make it smaller", most_bytes >> 20));
+    }
+    Ok(code)
+}
+
+/// The child's whole life, when the request is in its environment: it never returns then. Call it before anything else
+/// is started.
+pub fn compile_as_child() {
+    let Ok(request) = std::env::var(REQUEST) else { return };
+    let done = Request::parse(&request).ok_or_else(|| "the request cannot be read".to_owned()).and_then(|request| {
+        let done = request.carry_out();
+        if let Err(sentence) = &done {
+            let _ = write_private(&request.folder.join("sentence"), sentence.as_bytes());
+        }
+        done
+    });
+    std::process::exit(match done {
+        Ok(()) => 0,
+        Err(_) => EXIT_REFUSED.into(),
+    });
+}
+
+/// What the compiled code depends on, of the runtime's options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tuned {
+    max_instances: u32,
+    memory_bytes: usize,
+    table_elements: usize,
+}
+
+impl Tuned {
+    fn of(options: &RuntimeOptions) -> Self {
+        Self {
+            max_instances: options.max_instances,
+            memory_bytes: options.limits.memory_bytes,
+            table_elements: options.limits.table_elements,
+        }
+    }
+
+    fn options(self) -> RuntimeOptions {
+        let mut options = RuntimeOptions { max_instances: self.max_instances, ..RuntimeOptions::default() };
+        options.limits.memory_bytes = self.memory_bytes;
+        options.limits.table_elements = self.table_elements;
+        options
+    }
+}
+
+/// What the child is to do, in one line: numbers, and the folder at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Request {
+    folder: PathBuf,
+    limits: CompileLimits,
+    options: Tuned,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limits, options) = (&self.limits, &self.options);
+        write!(
+            f,
+            "{} {} {} {} {} {} {}",
+            limits.memory_bytes,
+            limits.cpu.as_secs(),
+            limits.code_bytes,
+            options.max_instances,
+            options.memory_bytes,
+            options.table_elements,
+            self.folder.display()
+        )
+    }
+}
+
+impl Request {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.splitn(7, ' ');
+        let mut number = || words.next()?.parse::<u64>().ok();
+        let (memory_bytes, cpu_s, code_bytes) = (number()?, number()?, number()?);
+        let (instances, memory, elements) = (number()?, number()?, number()?);
+        let options = Tuned {
+            max_instances: u32::try_from(instances).ok()?,
+            memory_bytes: usize::try_from(memory).ok()?,
+            table_elements: usize::try_from(elements).ok()?,
+        };
+        let limits =
+            CompileLimits { memory_bytes, cpu: Duration::from_secs(cpu_s), code_bytes, ..CompileLimits::default() };
+        Some(Self { folder: PathBuf::from(words.next()?), limits, options })
+    }
+
+    fn carry_out(&self) -> Result<(), String> {
+        // A limit that cannot be set is no reason to go on without it.
+        self.limit_myself().map_err(|error| format!("the compiler cannot limit itself ({error})"))?;
+        let wasm = fs::read(self.folder.join("component.wasm")).map_err(|error| error.to_string())?;
+        let engine = Engine::new(&runtime::config(&self.options.options())).map_err(|error| format!("{error:#}"))?;
+        let code = Component::from_binary(&engine, &wasm)
+            .and_then(|component| component.serialize())
+            .map_err(|error| crate::load::invalid(&error))?;
+        write_private(&self.folder.join("code"), &code).map_err(|error| {
+            format!("the compiled code cannot be written ({error}); make room in the temporary folder")
+        })
+    }
+
+    fn limit_myself(&self) -> rustix::io::Result<()> {
+        let to = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
+        let cpu_s = self.limits.cpu.as_secs().max(1);
+        // Memory that is written to: what an engine only reserves does not count.
+        setrlimit(Resource::Data, to(self.limits.memory_bytes))?;
+        // At the first the kernel says why it stops the child; at the second it only does.
+        setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_s), maximum: Some(cpu_s + 1) })?;
+        setrlimit(Resource::Fsize, to(self.limits.code_bytes.max(SENTENCE_MAX_BYTES)))?;
+        setrlimit(Resource::Core, to(0))?;
+        nice(NICENESS)?;
+        Ok(())
+    }
+}
+
+/// A folder that only this user can look into, gone when it is dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> std::io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("voxtra-compile-{}-{count}-{:016x}", std::process::id(), u64::from_le_bytes(random));
+        let path = std::env::temp_dir().join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A child that does not outlive its compilation.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_as_it_was_written() {
+        let request = Request {
+            folder: PathBuf::from("/tmp/a folder with spaces"),
+            limits: CompileLimits { memory_bytes: 5, code_bytes: 7, ..CompileLimits::default() },
+            options: Tuned { max_instances: 3, memory_bytes: 1 << 20, table_elements: 9 },
+        };
+        assert_eq!(Request::parse(&request.to_string()), Some(request));
+        for bad in ["", "1 2 3 4 5 6", "a 2 3 4 5 6 /x", "1 2 3 99999999999 5 6 /x"] {
+            assert_eq!(Request::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -11,6 +11,9 @@ const MAX_FILE_NAME_BYTES: usize = 128;
 /// What a prompt may be that the PBX plays. Others, such as `http:`, would make the PBX fetch what a guest names.
 const PBX_SCHEMES: [&str; 6] = ["sound", "digits", "number", "tone", "characters", "recording"];
 
+/// A UUID without hyphens.
+const RECORDING_ID_CHARS: usize = 32;
+
 /// Those that the host plays itself.
 const OWN_SCHEMES: [&str; 2] = ["file", "https"];
 
@@ -52,12 +55,34 @@ fn one_prompt(prompt: &str) -> Result<(), CallError> {
     match prompt.split_once(':') {
         Some(("file", name)) => file_name(name),
         Some(("https", rest)) => address(rest),
+        Some(("sound", name)) if !name.is_empty() => sound(name),
+        Some(("recording", id)) if !id.is_empty() => recording(id),
         Some((scheme, rest)) if PBX_SCHEMES.contains(&scheme) && !rest.is_empty() => Ok(()),
         _ => refuse(format!(
             "the prompt {prompt:?} is none that can be played; write one of {} and what is to be played",
             PBX_SCHEMES.iter().chain(&OWN_SCHEMES).map(|scheme| format!("`{scheme}:`")).collect::<Vec<_>>().join(", ")
         )),
     }
+}
+
+/// A sound that the PBX has: nothing that leads to another of its files.
+fn sound(name: &str) -> Result<(), CallError> {
+    let part = |part: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(fits)
+    };
+    if name.split('/').all(part) {
+        return Ok(());
+    }
+    refuse(format!("{name:?} is no sound's name; write letters, digits, `-`, `_`, `.` and `/`, as in `sound:digits/1`"))
+}
+
+/// A recording that this host has made at the PBX: its id, which only its own tenant was told. All tenants' are in one folder.
+fn recording(id: &str) -> Result<(), CallError> {
+    if id.len() == RECORDING_ID_CHARS && id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
+        return Ok(());
+    }
+    refuse(format!("{id:?} is no recording's id; play one that `record-start` has returned"))
 }
 
 /// A prompt of the tenant's own: a name below its folder that cannot lead out of it.
@@ -162,7 +187,8 @@ mod tests {
 
     #[test]
     fn only_known_schemes_are_played_and_the_refusal_lists_them() {
-        prompts(&listed(&["sound:a", "digits:12", "number:4", "tone:busy", "characters:ab", "recording:r"])).unwrap();
+        prompts(&listed(&["sound:a", "digits:12", "number:4", "tone:busy", "characters:ab"])).unwrap();
+        prompts(&listed(&[&format!("recording:{}", "0a".repeat(16))])).unwrap();
         for bad in ["http://x/a.wav", "sound", "sound:", "", "SOUND:a", ":a", "channel:x"] {
             let why = refused(prompts(&listed(&[bad])));
             assert!(PBX_SCHEMES.iter().chain(&OWN_SCHEMES).all(|s| why.contains(&format!("`{s}:`"))), "{why}");

@@ -3,13 +3,21 @@
 use std::sync::Arc;
 
 use voxtra_core::verbs::EndedCall;
-use voxtra_core::{BoxFuture, HandlerName, TenantId};
+use voxtra_core::{BoxFuture, CallId, Capabilities, HandlerName, TenantId, Usage};
 use voxtra_plugins::{Catalog, Handler, Instance, Outcome, SharedCall, StartError};
+
+use crate::limits::VersionLimits;
 
 /// The handlers that can take calls.
 pub trait Handlers: Send + Sync {
     /// The current version of a tenant's handler.
     fn get(&self, tenant: &TenantId, name: &HandlerName) -> Option<Arc<dyn HandlerVersion>>;
+
+    /// The version that takes this call, where that depends on the call. By default the current one.
+    fn pick(&self, tenant: &TenantId, name: &HandlerName, call: &CallId) -> Option<Arc<dyn HandlerVersion>> {
+        let _ = call;
+        self.get(tenant, name)
+    }
 }
 
 /// One version of a handler; it never changes.
@@ -22,6 +30,17 @@ pub trait HandlerVersion: Send + Sync {
 
     /// Whether it wants to know when a call is over.
     fn has_hangup_hook(&self) -> bool;
+
+    /// What it may do beyond its own call: what its tenant has and its manifest leaves. By default everything, and each
+    /// has limits of its own.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
+
+    /// What its manifest allows it, within what its tenant has.
+    fn limits(&self) -> VersionLimits {
+        VersionLimits::default()
+    }
 
     /// Makes an instance for a call. Runs guest code: awaited on the guests' runtime.
     fn start(&self, call: SharedCall) -> BoxFuture<'_, Result<Box<dyn HandlerInstance>, StartError>>;
@@ -37,6 +56,11 @@ pub trait HandlerInstance: Send {
 
     /// Whether it can still be entered.
     fn is_alive(&self) -> bool;
+
+    /// What it has used up so far. Asked once, when it goes.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 }
 
 impl Handlers for Catalog {
@@ -58,6 +82,10 @@ impl HandlerVersion for Handler {
         Self::has_hangup_hook(self)
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Self::capabilities(self)
+    }
+
     fn start(&self, call: SharedCall) -> BoxFuture<'_, Result<Box<dyn HandlerInstance>, StartError>> {
         Box::pin(async move {
             let instance = self.instantiate(call).await?;
@@ -77,5 +105,9 @@ impl HandlerInstance for Instance {
 
     fn is_alive(&self) -> bool {
         Self::is_alive(self)
+    }
+
+    fn usage(&self) -> Usage {
+        Self::usage(self)
     }
 }

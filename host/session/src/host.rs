@@ -7,20 +7,25 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use voxtra_core::{
-    CallError, CallId, CallInfo, CallState, Exchange, HandlerName, HangupCause, LegEvents, NewLeg, RecordingId,
-    Refusal, Switchboard, TenantId,
+    CallError, CallId, CallInfo, CallState, HandlerName, HangupCause, LegEvents, NewLeg, RecordingId, Refusal,
+    Switchboard, TenantId,
 };
 use voxtra_plugins::host::TenantHost;
 
+use crate::breaker::{Breakers, VersionKey};
 use crate::call::CallShared;
+use crate::canary::{Canaries, CanaryPlan};
 use crate::check;
 use crate::dial::{DialPolicy, Dialling};
 use crate::handlers::{HandlerVersion, Handlers};
 use crate::inbox::{HangupBy, LegInbox, Signals};
 use crate::life::CallLife;
+use crate::limits::{Limits, TenantLimits};
 use crate::options::{HostOptions, Runtimes};
 use crate::ports::HostPorts;
+use crate::pressure::Pressure;
 use crate::router::{Routed, Router};
+use crate::rows::{Row, Rows};
 use crate::stats::{Counters, HostStats};
 use crate::task::{CallTask, NewCall, Start};
 use crate::tenant::SessionTenant;
@@ -74,10 +79,14 @@ pub(crate) struct Inner {
     pub(crate) ports: HostPorts,
     pub(crate) counters: Arc<Counters>,
     pub(crate) dialling: Arc<Dialling>,
+    pub(crate) limits: Limits,
+    pub(crate) pressure: Arc<Pressure>,
+    pub(crate) breakers: Breakers,
+    pub(crate) canaries: Canaries,
     tenants: Mutex<HashMap<TenantId, Arc<dyn TenantHost>>>,
     handlers: RwLock<Arc<dyn Handlers>>,
     router: RwLock<Arc<Router>>,
-    rows: Mutex<HashMap<CallId, Row>>,
+    rows: Mutex<Rows>,
     active: watch::Sender<usize>,
     /// Calls whose events are still on their way through filters.
     pumps: Arc<watch::Sender<usize>>,
@@ -85,14 +94,6 @@ pub(crate) struct Inner {
     draining: watch::Sender<bool>,
     /// Set when the host is stopping: by when all calls have to be over.
     stop: watch::Sender<Option<Instant>>,
-}
-
-pub(crate) struct Row {
-    pub(crate) shared: Arc<CallShared>,
-    /// Who has it, or whose handler placed it; none: nobody.
-    pub(crate) handler: Option<Arc<dyn HandlerVersion>>,
-    pub(crate) exchange: Arc<dyn Exchange>,
-    pub(crate) parent: Option<CallId>,
 }
 
 impl Host {
@@ -105,8 +106,13 @@ impl Host {
         ports: impl Into<HostPorts>,
         runtimes: Runtimes,
     ) -> Arc<Self> {
+        let options = options.clamped();
         let inner = Inner {
-            options: options.clamped(),
+            limits: Limits::default(),
+            pressure: Arc::default(),
+            breakers: Breakers::new(options.breaker),
+            canaries: Canaries::default(),
+            options,
             runtimes,
             ports: ports.into(),
             counters: Arc::default(),
@@ -142,6 +148,31 @@ impl Host {
         }
         self.inner.dialling.set(policies);
         Ok(())
+    }
+
+    /// From now on each tenant may have so much, and those that are not named as much as `others`. Calls that are up keep
+    /// what they had when they began; what tenants have placed today stays counted.
+    pub fn set_tenant_limits(&self, others: TenantLimits, tenants: impl IntoIterator<Item = (TenantId, TenantLimits)>) {
+        self.inner.limits.set(others, tenants);
+    }
+
+    /// From now on a share of the tenant's calls for the handler of this version's name goes to this version, until it is
+    /// withdrawn because it fails too often ([`crate::CanaryWatcher`] is told), or [`Host::clear_canary`] ends the trial.
+    /// One on trial before is so no more. The error is a sentence; nothing has changed then.
+    pub fn set_canary(
+        &self,
+        tenant: TenantId,
+        version: Arc<dyn HandlerVersion>,
+        plan: CanaryPlan,
+    ) -> Result<(), String> {
+        plan.check()?;
+        self.inner.canaries.set(tenant, version, plan);
+        Ok(())
+    }
+
+    /// Ends a handler's trial: new calls get its current version. False when there was none.
+    pub fn clear_canary(&self, tenant: &TenantId, handler: &HandlerName) -> bool {
+        self.inner.canaries.clear(tenant, handler)
     }
 
     /// What a tenant has beside its calls, for components that have no call: dispatch rules.
@@ -256,7 +287,7 @@ impl Switchboard for Host {
 impl Inner {
     fn take(this: &Arc<Self>, leg: NewLeg) -> Result<Arc<dyn LegEvents>, Refusal> {
         let routed = this.route(&leg)?;
-        let handler = this.handler(&routed.tenant, &routed.handler);
+        let handler = this.handler(&routed.tenant, &routed.handler, &leg.id);
         let rules: Vec<_> = this.ports.rules.iter().filter(|rules| rules.applies(&routed.tenant)).cloned().collect();
         let start = match (handler, rules.is_empty()) {
             (Some(handler), true) => Start::Now(handler),
@@ -266,6 +297,11 @@ impl Inner {
                 Start::Rules { rules, fallback, missing, metadata: routed.metadata.clone() }
             }
         };
+        if let Some(reason) = this.pressure.too_busy(this.options.start_budget) {
+            this.counters.refused_busy();
+            return Err(Refusal { reason, cause: HangupCause::Congestion });
+        }
+        let rules_decide = matches!(start, Start::Rules { .. });
         let info = CallInfo {
             id: leg.id.clone(),
             tenant: routed.tenant,
@@ -278,7 +314,8 @@ impl Inner {
         let shared = Arc::new(CallShared::new(info, routed.metadata, Arc::clone(&signals)));
         let row = Row {
             shared: Arc::clone(&shared),
-            handler: start.handler().cloned(),
+            // Rules may choose another, and the one before is not asked then whether it has room.
+            handler: if rules_decide { None } else { start.handler().cloned() },
             exchange: Arc::clone(&leg.exchange),
             parent: None,
         };
@@ -344,10 +381,20 @@ impl Inner {
             .map_err(|error| Refusal { reason: error.to_string(), cause: HangupCause::Rejected })
     }
 
-    /// The current version of a handler.
-    pub(crate) fn handler(&self, tenant: &TenantId, name: &HandlerName) -> Option<Arc<dyn HandlerVersion>> {
+    /// The version of a handler that takes this call.
+    pub(crate) fn handler(
+        &self,
+        tenant: &TenantId,
+        name: &HandlerName,
+        call: &CallId,
+    ) -> Option<Arc<dyn HandlerVersion>> {
+        if let Some(on_trial) = self.canaries.pick(tenant, name, call)
+            && !self.breakers.is_open(&VersionKey::of(tenant, on_trial.as_ref()))
+        {
+            return Some(on_trial);
+        }
         let handlers = Arc::clone(&self.handlers.read().unwrap_or_else(PoisonError::into_inner));
-        handlers.get(tenant, name)
+        handlers.pick(tenant, name, call)
     }
 
     pub(crate) fn admit(&self, row: Row) -> Result<(), Refusal> {
@@ -362,30 +409,30 @@ impl Inner {
         if rows.len() >= self.options.max_calls {
             return refuse(format!("{} calls are up, as many as are allowed; add a host", rows.len()));
         }
-        let id = row.shared.info.id.clone();
-        if rows.contains_key(&id) {
-            return refuse(format!("the call {id} is here already"));
-        }
-        rows.insert(id, row);
+        let limits = self.limits.of(&row.shared.info.tenant);
+        rows.enter(row, limits).or_else(refuse)?;
         self.active.send_replace(rows.len());
         Ok(())
     }
 
-    /// Another handler has the call now.
-    pub(crate) fn hand_over(&self, id: &CallId, handler: Arc<dyn HandlerVersion>) {
-        if let Some(row) = self.rows().get_mut(id) {
-            row.handler = Some(handler);
-        }
+    /// Another handler has the call now; the error is why it cannot.
+    pub(crate) fn hand_over(&self, id: &CallId, handler: Arc<dyn HandlerVersion>) -> Result<(), String> {
+        self.rows().hand_over(id, handler)
     }
 
     /// Nothing is left of a call.
     pub(crate) fn remove(&self, id: &CallId) {
         let mut rows = self.rows();
-        rows.remove(id);
+        rows.leave(id);
         self.active.send_replace(rows.len());
     }
 
-    fn rows(&self) -> MutexGuard<'_, HashMap<CallId, Row>> {
+    /// Who has a call, or whose handler placed it.
+    pub(crate) fn holder(&self, id: &CallId) -> Option<Arc<dyn HandlerVersion>> {
+        self.rows().get(id)?.handler.clone()
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

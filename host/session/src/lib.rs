@@ -5,7 +5,10 @@
 //! messages. This crate knows no adapter and no configuration file, moves no audio, and runs guest code only where
 //! [`Runtimes::guests`] says.
 
+mod account;
+pub mod breaker;
 mod call;
+pub mod canary;
 mod check;
 mod components;
 pub mod dial;
@@ -17,13 +20,16 @@ pub mod host;
 mod inbox;
 mod joined;
 mod life;
+pub mod limits;
 mod mailbox;
 mod metadata;
 pub mod options;
 pub mod place;
 pub mod ports;
+mod pressure;
 mod pump;
 pub mod router;
+mod rows;
 pub mod stats;
 mod task;
 mod tenant;
@@ -32,10 +38,13 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use breaker::BreakerOptions;
+pub use canary::{CanaryPlan, CanaryWatcher, Trial, TrialVerdict, Withdrawn};
 pub use dial::DialPolicy;
 pub use filtered::FilteredSink;
 pub use handlers::{HandlerInstance, HandlerVersion, Handlers};
 pub use host::{ActiveCall, Host};
+pub use limits::{TenantLimits, VersionLimits};
 pub use options::{HostOptions, OnFailure, Runtimes, Then};
 pub use place::{ExchangeOf, HostDialler, PlaceCall, PlacedCall, PlacedEnd};
 pub use ports::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
-use voxtra_core::{CallId, EndReason, Event, EventType};
+use voxtra_core::{CallId, CallRecord, EndReason, Event, EventType, HandlerName};
 
 use crate::call::CallShared;
 use crate::dial::DialPermit;
@@ -23,7 +23,8 @@ pub(crate) struct CallLife {
     /// Of a call that we placed: its share of the tenant's limit, given back when nothing of the call is left.
     _permit: Option<DialPermit>,
     begun: bool,
-    ended: bool,
+    /// Why, once that has been told.
+    ended: Option<EndReason>,
     destroyed: bool,
 }
 
@@ -34,7 +35,7 @@ impl CallLife {
         let filters: Vec<_> = filters.cloned().collect();
         let pump = (!filters.is_empty()).then(|| Pump::start(&host, filters));
         host.counters.call_started();
-        Self { host, shared, parent: None, pump, _permit: None, begun: false, ended: false, destroyed: false }
+        Self { host, shared, parent: None, pump, _permit: None, begun: false, ended: None, destroyed: false }
     }
 
     /// Of a call that we placed.
@@ -99,8 +100,8 @@ impl CallLife {
     }
 
     fn end(&mut self, reason: &EndReason) {
-        if !self.ended {
-            self.ended = true;
+        if self.ended.is_none() {
+            self.ended = Some(reason.clone());
             self.host.counters.call_ended();
             if reason.final_state() == voxtra_core::CallState::Failed {
                 let error = reason.detail().unwrap_or("the audio connection broke");
@@ -115,6 +116,34 @@ impl CallLife {
         if !self.destroyed {
             self.destroyed = true;
             self.emit(EventType::SessionDestroyed, json!({}));
+        }
+    }
+}
+
+impl CallLife {
+    /// Hands out what the call has used up.
+    fn meter(&self) {
+        let Some(meter) = &self.host.ports.meter else { return };
+        let lost = || EndReason::TelephonyFailed("the host lost the call; this is a fault of the host".to_owned());
+        let handler = self.host.holder(&self.shared.info.id);
+        let info = self.shared.info();
+        let record = CallRecord {
+            call: info.id.clone(),
+            tenant: info.tenant.clone(),
+            handler: handler.as_ref().map_or_else(|| HandlerName::from(""), |handler| handler.name().clone()),
+            version: handler.map(|handler| handler.version().to_owned()).unwrap_or_default(),
+            direction: info.direction,
+            parent: self.parent.clone(),
+            started_at: self.shared.started_at,
+            answered_at: self.shared.answered_at(),
+            ended_at: self.shared.ended_at().unwrap_or_else(|| self.shared.now()),
+            end: self.ended.clone().unwrap_or_else(lost),
+            handler_failed: self.shared.account.has_failed(),
+            usage: self.shared.account.total(),
+        };
+        // As above: who keeps records must not take the host down with it.
+        if catch_unwind(AssertUnwindSafe(|| meter.record(record))).is_err() {
+            tracing::error!(call = %info.id, "the record of a call could not be handed out; this is a fault of the host");
         }
     }
 }
@@ -135,6 +164,8 @@ impl Drop for CallLife {
             }));
             tracing::error!(call = %self.shared.info.id, told = told.is_ok(), "a call's owner vanished; its end was made up for");
         }
+        // The record comes before the row is gone, so that who waits for the last call has every record.
+        self.meter();
         self.host.remove(&self.shared.info.id);
     }
 }

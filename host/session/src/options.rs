@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use voxtra_core::HandlerName;
 
+use crate::breaker::BreakerOptions;
+
 /// What the host's calls may use up. Every limit is for one call unless it says otherwise.
 #[derive(Debug, Clone)]
 pub struct HostOptions {
@@ -27,6 +29,11 @@ pub struct HostOptions {
     pub recording_limit: Duration,
     /// How long the prompts of a drain may play to a call. Default 15 s.
     pub farewell_limit: Duration,
+    /// How long a handler may take to begin, from when it is wanted until its instance is made. A call that would wait
+    /// longer, because the guests' runtime is saturated or the pool is full, is refused at once. Default 500 ms.
+    pub start_budget: Duration,
+    /// When a handler version that fails is left alone.
+    pub breaker: BreakerOptions,
 }
 
 impl Default for HostOptions {
@@ -41,6 +48,8 @@ impl Default for HostOptions {
             transfer_limit: Duration::from_secs(35),
             recording_limit: Duration::from_secs(4 * 60 * 60),
             farewell_limit: Duration::from_secs(15),
+            start_budget: Duration::from_millis(500),
+            breaker: BreakerOptions::default(),
         }
     }
 }
@@ -49,8 +58,14 @@ impl HostOptions {
     /// No limit is so long that it overflows a clock.
     pub(crate) fn clamped(mut self) -> Self {
         const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-        let limits =
-            [&mut self.call_limit, &mut self.transfer_limit, &mut self.recording_limit, &mut self.farewell_limit];
+        let limits = [
+            &mut self.call_limit,
+            &mut self.transfer_limit,
+            &mut self.recording_limit,
+            &mut self.farewell_limit,
+            &mut self.start_budget,
+            &mut self.breaker.cool_down,
+        ];
         for limit in limits {
             *limit = (*limit).min(LONGEST);
         }

@@ -14,11 +14,12 @@ use voxtra_core::{
 };
 
 use crate::call::{CallShared, Message};
-use crate::host::{Host, Inner, Row, not_admitted};
+use crate::host::{Host, Inner, not_admitted};
 use crate::inbox::{HangupBy, LegInbox, Signals};
 use crate::life::CallLife;
 use crate::options::OnFailure;
 use crate::router::DEFAULT_NAME;
+use crate::rows::Row;
 use crate::task::{CallTask, NewCall, Start};
 use crate::{metadata, words};
 
@@ -103,13 +104,14 @@ impl Host {
     /// before anything is done: `invalid-argument`, `denied` and `limit-exceeded` say that nothing was placed.
     pub async fn place(&self, call: PlaceCall) -> Result<PlacedCall, CallError> {
         let inner = self.inner();
+        let id = call.id.clone().unwrap_or_else(new_id);
         words::variables(&call.variables)?;
         metadata::check_all(&call.metadata).map_err(CallError::InvalidArgument)?;
-        let (start, route, on_failure, into_dialplan) = inner.start_of(&call)?;
+        let (start, route, on_failure, into_dialplan) = inner.start_of(&call, &id)?;
         let order = Order {
             tenant: call.tenant,
             exchange: call.exchange,
-            id: call.id.unwrap_or_else(new_id),
+            id,
             to: call.to,
             caller_id: call.caller_id,
             route,
@@ -149,7 +151,11 @@ pub(crate) struct Order {
 
 impl Inner {
     /// Who takes a placed call.
-    fn start_of(&self, call: &PlaceCall) -> Result<(Start, String, OnFailure, Option<DialplanPlace>), CallError> {
+    fn start_of(
+        &self,
+        call: &PlaceCall,
+        id: &CallId,
+    ) -> Result<(Start, String, OnFailure, Option<DialplanPlace>), CallError> {
         let (tenant, detect_machine) = (&call.tenant, call.detect_machine);
         let named = |name: &HandlerName| {
             let missing = || {
@@ -157,7 +163,7 @@ impl Inner {
                     "the handler {name} is not there; put {name}.wasm into the plugin directory of the tenant {tenant}"
                 ))
             };
-            self.handler(tenant, name).ok_or_else(missing)
+            self.handler(tenant, name, id).ok_or_else(missing)
         };
         match &call.target {
             DialTarget::Handler(name) => {
@@ -206,6 +212,7 @@ impl Inner {
         };
         this.admit(row).map_err(not_admitted)?;
         let mut row = RowGuard { host: this, id: &order.id, armed: true };
+        this.limits.count_placed(&shared.info.tenant)?;
         let (inbox, leg_events) = LegInbox::new(signals, Arc::clone(&this.counters));
         let placed = PlacedLeg {
             id: order.id.clone(),

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 use voxtra_core::store::KeyValueStore;
 use voxtra_core::verbs::{AnsweredBy, BatchRequest, BatchStatus};
 use voxtra_core::{
-    AudioSource, BoxFuture, CallError, CallInfo, Event, EventSink, HandlerName, RecordingDesk, TenantId,
+    AudioSource, BoxFuture, CallError, CallInfo, Event, EventSink, HandlerName, MeterSink, RecordingDesk, TenantId,
 };
+
+use crate::canary::CanaryWatcher;
 
 /// Everything that a [`crate::Host`] is given beside its handlers and routes.
 #[derive(Clone)]
@@ -30,6 +32,10 @@ pub struct HostPorts {
     pub batches: Option<Arc<dyn Batches>>,
     /// Who hears whether a machine has answered.
     pub machine_listener: Option<Arc<dyn MachineListener>>,
+    /// Who keeps the record of what each call has used up.
+    pub meter: Option<Arc<dyn MeterSink>>,
+    /// Who is told when a version on trial is withdrawn.
+    pub canary: Option<Arc<dyn CanaryWatcher>>,
 }
 
 impl HostPorts {
@@ -44,6 +50,8 @@ impl HostPorts {
             filters: Vec::new(),
             batches: None,
             machine_listener: None,
+            meter: None,
+            canary: None,
         }
     }
 }

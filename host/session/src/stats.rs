@@ -13,7 +13,7 @@ pub struct HostStats {
     pub lost: u64,
     /// Calls that were not taken.
     pub refused: u64,
-    /// Handlers that returned an error, trapped, could not start or went over a limit.
+    /// Handlers that returned an error, trapped, went over a limit, or could not start though the host had room for them.
     pub handler_failures: u64,
     /// Handlers that were cut off because they did not return after the end of their call.
     pub handlers_cut_off: u64,
@@ -29,6 +29,12 @@ pub struct HostStats {
     pub filter_failures: u64,
     /// Events that did not leave because too many of their call waited for a filter.
     pub dropped_events: u64,
+    /// Calls that were refused, or ended before their handler had them, because it could not begin in time.
+    pub refused_busy: u64,
+    /// Calls that went straight to the failure policy because their handler's version had failed too often.
+    pub breaker_skipped: u64,
+    /// Versions on trial that were withdrawn.
+    pub canaries_withdrawn: u64,
 }
 
 macro_rules! counters {
@@ -64,4 +70,7 @@ counters! {
     rule_failures: rule_failed,
     filter_failures: filter_failed,
     dropped_events: event_dropped,
+    refused_busy: refused_busy,
+    breaker_skipped: breaker_skipped,
+    canaries_withdrawn: canary_withdrawn,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use voxtra_core::store::{CasOutcome, Entry, KeyValueStore};
 use voxtra_core::verbs::{BatchRequest, BatchStatus};
-use voxtra_core::{BoxFuture, CallError, TenantId};
+use voxtra_core::{BoxFuture, CallError, Capabilities, Capability, TenantId};
 use voxtra_plugins::host::TenantHost;
 
 use crate::ports::{Batches, HostPorts};
@@ -129,5 +129,78 @@ impl TenantHost for SessionTenant {
             words::name("the batch's id", &id)?;
             batches.cancel(&self.tenant, &id).await
         })
+    }
+}
+
+/// A tenant's own, as a handler sees it that has not got every capability.
+struct Narrowed {
+    tenant: Arc<dyn TenantHost>,
+    capabilities: Capabilities,
+}
+
+/// What a handler with these capabilities is given of its tenant's.
+pub(crate) fn narrowed(tenant: Arc<dyn TenantHost>, capabilities: Capabilities) -> Arc<dyn TenantHost> {
+    let wanted = [Capability::Store, Capability::Originate, Capability::Dial];
+    if wanted.into_iter().all(|capability| capabilities.has(capability)) {
+        return tenant;
+    }
+    Arc::new(Narrowed { tenant, capabilities })
+}
+
+impl Narrowed {
+    fn with<'a, T: Send + 'a>(
+        &'a self,
+        needed: &[Capability],
+        then: impl FnOnce(&'a dyn TenantHost) -> BoxFuture<'a, Result<T, CallError>>,
+    ) -> BoxFuture<'a, Result<T, CallError>> {
+        match needed.iter().try_for_each(|capability| self.capabilities.check(*capability)) {
+            Ok(()) => then(self.tenant.as_ref()),
+            Err(denied) => Box::pin(async move { Err(denied) }),
+        }
+    }
+}
+
+impl TenantHost for Narrowed {
+    fn tenant(&self) -> &TenantId {
+        self.tenant.tenant()
+    }
+
+    fn store_get(&self, key: String) -> BoxFuture<'_, Result<Option<Entry>, CallError>> {
+        self.with(&[Capability::Store], |tenant| tenant.store_get(key))
+    }
+
+    fn store_set(&self, key: String, value: Vec<u8>, ttl: Option<Duration>) -> BoxFuture<'_, Result<u64, CallError>> {
+        self.with(&[Capability::Store], |tenant| tenant.store_set(key, value, ttl))
+    }
+
+    fn store_compare_and_set(
+        &self,
+        key: String,
+        expected: Option<u64>,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'_, Result<CasOutcome, CallError>> {
+        self.with(&[Capability::Store], |tenant| tenant.store_compare_and_set(key, expected, value, ttl))
+    }
+
+    fn store_delete(&self, key: String) -> BoxFuture<'_, Result<bool, CallError>> {
+        self.with(&[Capability::Store], |tenant| tenant.store_delete(key))
+    }
+
+    fn store_keys(&self, prefix: String, limit: usize) -> BoxFuture<'_, Result<Vec<String>, CallError>> {
+        self.with(&[Capability::Store], |tenant| tenant.store_keys(prefix, limit))
+    }
+
+    fn batch_start(&self, batch: BatchRequest) -> BoxFuture<'_, Result<String, CallError>> {
+        // Rows of a batch are numbers.
+        self.with(&[Capability::Originate, Capability::Dial], |tenant| tenant.batch_start(batch))
+    }
+
+    fn batch_status(&self, id: String) -> BoxFuture<'_, Result<BatchStatus, CallError>> {
+        self.with(&[Capability::Originate], |tenant| tenant.batch_status(id))
+    }
+
+    fn batch_cancel(&self, id: String) -> BoxFuture<'_, Result<(), CallError>> {
+        self.with(&[Capability::Originate], |tenant| tenant.batch_cancel(id))
     }
 }

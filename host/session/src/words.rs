@@ -142,6 +142,11 @@ pub(crate) enum Target {
     Endpoint(String),
 }
 
+/// Whether what is to be dialled is a number, and not an endpoint.
+pub(crate) fn is_number(to: &str) -> bool {
+    !to.contains('/')
+}
+
 /// What `transfer-to` is given.
 pub(crate) fn target(target: &str) -> Result<Target, CallError> {
     if target.contains('/') {

@@ -5,13 +5,14 @@ mod session;
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use voxtra_core::{CallId, CallInfo, CallState, RecordingId};
 
 pub(crate) use self::message::{HandOn, MESSAGES_MAX, Message, Reply};
 pub(crate) use self::session::SessionCall;
+use crate::account::Account;
 use crate::guest_log::GuestLog;
 use crate::inbox::Signals;
 use crate::mailbox::Mailbox;
@@ -37,6 +38,7 @@ pub(crate) struct CallShared {
     pub(crate) mailbox: Mailbox,
     pub(crate) log: GuestLog,
     pub(crate) signals: Arc<Signals>,
+    pub(crate) account: Arc<Account>,
     state: AtomicU8,
     origin: Instant,
     answered_ms: AtomicU64,
@@ -56,6 +58,7 @@ impl CallShared {
             mailbox: Mailbox::default(),
             log: GuestLog::default(),
             signals,
+            account: Arc::default(),
             state: AtomicU8::new(CallState::Ringing as u8),
             origin: Instant::now(),
             answered_ms: AtomicU64::new(NOT_YET),
@@ -105,6 +108,21 @@ impl CallShared {
     /// Wall-clock time that does not jump during a call, and that follows a virtual clock.
     pub(crate) fn now(&self) -> SystemTime {
         self.started_at + self.origin.elapsed()
+    }
+
+    /// When it was answered.
+    pub(crate) fn answered_at(&self) -> Option<SystemTime> {
+        self.moment(&self.answered_ms)
+    }
+
+    /// When it was over.
+    pub(crate) fn ended_at(&self) -> Option<SystemTime> {
+        self.moment(&self.ended_ms)
+    }
+
+    fn moment(&self, since_origin_ms: &AtomicU64) -> Option<SystemTime> {
+        let since_origin_ms = since_origin_ms.load(Ordering::Relaxed);
+        (since_origin_ms != NOT_YET).then(|| self.started_at + Duration::from_millis(since_origin_ms))
     }
 
     /// When the call began.

@@ -12,13 +12,17 @@ use voxtra_core::verbs::{
     RecordOptions, RecordingInfo, SnoopOptions,
 };
 use voxtra_core::{
-    BoxFuture, CallError, CallInfo, CallState, HandlerName, HangupCause, MediaLink, PlaybackId, RecordingId,
+    BoxFuture, CallError, CallInfo, CallState, Capabilities, Capability, HandlerName, HangupCause, MediaLink,
+    PlaybackId, RecordingId,
 };
 use voxtra_plugins::host::{BridgeHost, CallHost, SharedCall, SnoopHost, TenantHost};
 
 use super::{CallShared, HandOn, Message, Reply};
 use crate::dial::Dialling;
+use crate::handlers::HandlerVersion;
+use crate::host::Inner;
 use crate::inbox::Signals;
+use crate::tenant::narrowed;
 use crate::{check, metadata, words};
 
 /// See the module.
@@ -28,17 +32,26 @@ pub(crate) struct SessionCall {
     messages: mpsc::Sender<Message>,
     tenant: Arc<dyn TenantHost>,
     dialling: Arc<Dialling>,
+    /// Of the handler that is given the call.
+    capabilities: Capabilities,
 }
 
 impl SessionCall {
     pub(crate) fn new(
         shared: Arc<CallShared>,
-        handler: HandlerName,
+        handler: Option<&dyn HandlerVersion>,
         messages: mpsc::Sender<Message>,
-        tenant: Arc<dyn TenantHost>,
-        dialling: Arc<Dialling>,
+        host: &Inner,
     ) -> Self {
-        Self { shared, handler, messages, tenant, dialling }
+        let capabilities = handler.map_or(Capabilities::NONE, HandlerVersion::capabilities);
+        Self {
+            handler: handler.map_or_else(|| HandlerName::from(""), |handler| handler.name().clone()),
+            messages,
+            tenant: narrowed(host.tenant(&shared.info.tenant), capabilities),
+            dialling: Arc::clone(&host.dialling),
+            capabilities,
+            shared,
+        }
     }
 
     async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, CallError> {
@@ -121,7 +134,11 @@ impl CallHost for SessionCall {
 
     fn transfer(&self, target: String) -> BoxFuture<'_, Result<(), CallError>> {
         Box::pin(async move {
-            self.dialling.may_transfer(&self.shared.info.tenant, &words::target(&target)?)?;
+            let checked = words::target(&target)?;
+            if matches!(checked, words::Target::Endpoint(_)) {
+                self.capabilities.check(Capability::Dial)?;
+            }
+            self.dialling.may_transfer(&self.shared.info.tenant, &checked)?;
             self.ask(|reply| Message::HandOn(Box::new(HandOn::Target(target)), reply)).await
         })
     }
@@ -188,6 +205,7 @@ impl CallHost for SessionCall {
 
     fn record_start(&self, options: RecordOptions) -> BoxFuture<'_, Result<RecordingId, CallError>> {
         Box::pin(async move {
+            self.capabilities.check(Capability::Record)?;
             words::recording(&options)?;
             self.ask(|reply| Message::RecordStart(Box::new(options), reply)).await
         })
@@ -203,6 +221,10 @@ impl CallHost for SessionCall {
 
     fn originate(&self, options: OriginateOptions) -> BoxFuture<'_, Result<SharedCall, CallError>> {
         Box::pin(async move {
+            self.capabilities.check(Capability::Originate)?;
+            if words::is_number(&options.to) {
+                self.capabilities.check(Capability::Dial)?;
+            }
             words::variables(&options.variables)?;
             metadata::check_all(&options.metadata).map_err(CallError::InvalidArgument)?;
             self.ask(|reply| Message::Originate(Box::new(options), reply)).await
@@ -210,11 +232,15 @@ impl CallHost for SessionCall {
     }
 
     fn create_bridge(&self) -> BoxFuture<'_, Result<Arc<dyn BridgeHost>, CallError>> {
-        Box::pin(self.ask(Message::CreateBridge))
+        Box::pin(async move {
+            self.capabilities.check(Capability::Bridge)?;
+            self.ask(Message::CreateBridge).await
+        })
     }
 
     fn snoop(&self, options: SnoopOptions) -> BoxFuture<'_, Result<Arc<dyn SnoopHost>, CallError>> {
         Box::pin(async move {
+            self.capabilities.check(Capability::Snoop)?;
             words::snoop(options)?;
             self.ask(|reply| Message::Snoop(options, reply)).await
         })
@@ -273,7 +299,8 @@ impl CallHost for SessionCall {
     fn open_audio(&self, rate_hz: u32) -> BoxFuture<'_, Result<MediaLink, CallError>> {
         Box::pin(async move {
             check::rate(rate_hz)?;
-            self.ask(|reply| Message::OpenAudio(rate_hz, reply)).await
+            let link = self.ask(|reply| Message::OpenAudio(rate_hz, reply)).await?;
+            Ok(self.shared.account.counted(link))
         })
     }
 
@@ -292,6 +319,7 @@ impl CallHost for SessionCall {
 
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
         let info = &self.shared.info;
+        self.shared.account.logged(message, fields);
         self.shared.log.write((&info.tenant, self.handler.as_str(), &info.id), level, message, fields);
     }
 }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 use voxtra_core::{CallInfo, EndReason, EventType, HangupCause};
-use voxtra_plugins::SharedCall;
 
-use super::{CallTask, End, HandlerRun};
+use super::{CallTask, End};
 use crate::handlers::HandlerVersion;
 use crate::metadata;
 use crate::ports::{Decision, RoutingRules};
@@ -92,19 +91,10 @@ impl CallTask {
         }
     }
 
-    pub(super) fn start_handler(&mut self) {
-        let Some(handler) = self.handler.clone() else { return };
-        if self.running.is_some() {
-            return;
-        }
-        let call: SharedCall = self.session_call();
-        self.running = Some(self.life.host.runtimes.guests.spawn(run_handler(handler, call)));
-    }
-
     /// Decides who takes the call; the error is why nobody does.
     pub(super) async fn ask_rules(&mut self) -> Result<(), String> {
-        let Start::Rules { rules, fallback, missing, .. } = &self.start else { return Ok(()) };
-        let (rules, fallback, missing) = (rules.clone(), fallback.is_some(), missing.clone());
+        let Start::Rules { rules, missing, .. } = &self.start else { return Ok(()) };
+        let (rules, missing) = (rules.clone(), missing.clone());
         let asked = CallInfo { route: String::new(), ..self.shared.info.clone() };
         let deadline = Instant::now() + RULES_LIMIT;
         for rule in rules {
@@ -122,7 +112,10 @@ impl CallTask {
             self.life.host.counters.rule_failed();
             tracing::warn!(call = %asked.id, tenant = %asked.tenant, why, "a dispatch rule failed and was skipped");
         }
-        if fallback { Ok(()) } else { Err(missing) }
+        let fallback = self.handler.take().ok_or(missing)?;
+        self.life.host.hand_over(&self.shared.info.id, Arc::clone(&fallback))?;
+        self.handler = Some(fallback);
+        Ok(())
     }
 
     fn take_decision(&mut self, decision: Decision) -> Result<(), String> {
@@ -131,26 +124,15 @@ impl CallTask {
         let handler = self
             .life
             .host
-            .handler(tenant, &decision.handler)
+            .handler(tenant, &decision.handler, &self.shared.info.id)
             .ok_or_else(|| format!("it chose the handler {}, which is not there", decision.handler))?;
+        self.life.host.hand_over(&self.shared.info.id, Arc::clone(&handler))?;
         if let Start::Rules { metadata, .. } = &self.start {
             // What the static route has given is not this route's.
             self.shared.metadata.replace(metadata, decision.metadata);
         }
         self.shared.set_route(handler.name().to_string());
-        self.life.host.hand_over(&self.shared.info.id, Arc::clone(&handler));
         self.handler = Some(handler);
         Ok(())
     }
-}
-
-async fn run_handler(handler: Arc<dyn HandlerVersion>, call: SharedCall) -> HandlerRun {
-    let mut instance = match handler.start(call).await {
-        Ok(instance) => instance,
-        Err(error) => return HandlerRun { outcome: Err(error), instance: None },
-    };
-    let outcome = instance.handle().await;
-    // A dead instance goes here, where guests run.
-    let instance = instance.is_alive().then_some(instance);
-    HandlerRun { outcome: Ok(outcome), instance }
 }

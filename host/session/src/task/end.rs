@@ -8,13 +8,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use voxtra_core::verbs::EndedCall;
 use voxtra_core::{CallError, EndReason};
-use voxtra_plugins::{Outcome, SharedCall, StartError};
+use voxtra_plugins::{Outcome, StartError};
 
 use super::failure::{Stage, one_line};
 use super::recording::finish_recording;
+use super::work::{NotStarted, Starting};
 use super::{CallTask, End, HandlerRun};
+use crate::account::Metered;
+use crate::breaker::Verdict;
 use crate::call::{Message, Reply};
-use crate::handlers::{HandlerInstance, HandlerVersion};
 use crate::place::PlacedEnd;
 
 /// How long a task that was told to stop may take to do so: guest code looks up every few milliseconds.
@@ -75,7 +77,8 @@ impl CallTask {
         self.handler_gone(wound_down);
         self.end_children();
         self.take_down_made();
-        self.run_hook(reason).await;
+        let hook_failed = self.run_hook(reason).await;
+        self.judge(if hook_failed { Verdict::Failed } else { Verdict::Good });
     }
 
     /// A caller who hangs up while the failure policy runs does not make the handler's failure undone.
@@ -118,12 +121,19 @@ impl CallTask {
             WoundDown::Returned(run) => {
                 self.instance = run.instance;
                 // An error is how a handler says that its call is over.
-                if let Ok(Outcome::Trapped(trap)) = run.outcome {
-                    self.report_error(&one_line(&format!("after the end of its call, {trap}")));
+                match run.outcome {
+                    Ok(Outcome::Trapped(trap)) => {
+                        self.judge(Verdict::Failed);
+                        self.report_error(&one_line(&format!("after the end of its call, {trap}")));
+                    }
+                    Ok(Outcome::Returned | Outcome::Error(_)) => {}
+                    Err(NotStarted::Failed(_)) => self.judge(Verdict::Failed),
+                    Err(NotStarted::Busy(_) | NotStarted::LeftAlone(_)) => self.judge(Verdict::Unknown),
                 }
             }
             WoundDown::CutOff => {
                 self.life.host.counters.handler_cut_off();
+                self.judge(Verdict::Failed);
                 self.report_error("the handler did not return after the end of its call and was stopped");
             }
         }
@@ -138,12 +148,15 @@ impl CallTask {
         }
     }
 
-    async fn run_hook(&mut self, reason: &EndReason) {
+    /// Runs the hook, if there is one; whether it failed.
+    async fn run_hook(&mut self, reason: &EndReason) -> bool {
         let instance = self.instance.take();
         // The handler of a call that another has placed is at work there.
         let by_parent = self.start.is_by_parent();
-        let Some(handler) = self.handler.clone().filter(|handler| !by_parent && handler.has_hangup_hook()) else {
-            return;
+        let Some(handler) =
+            self.handler.clone().filter(|handler| !by_parent && !self.spared && handler.has_hangup_hook())
+        else {
+            return false;
         };
         let ended = EndedCall {
             info: self.shared.info().clone(),
@@ -151,12 +164,17 @@ impl CallTask {
             duration_ms: self.shared.duration_ms(),
             metadata: self.shared.metadata.list(),
         };
-        let call: SharedCall = self.session_call();
-        let guests = &self.life.host.runtimes.guests;
-        let mut hook = guests.spawn(on_hangup(handler, instance, call, ended));
+        let host = &self.life.host;
+        let starting = Starting {
+            handler,
+            call: self.session_call(),
+            account: Arc::clone(&self.shared.account),
+            pressure: Arc::clone(&host.pressure),
+        };
+        let mut hook = host.runtimes.guests.spawn(on_hangup(instance, starting, ended));
         let limit = self.life.host.options.hook_limit;
         let failure = match limited(self.stop.clone(), limit, HOOK_AT_LEAST, &mut hook).await {
-            Some(Ok(Ok(Outcome::Returned))) => return,
+            Some(Ok(Ok(Outcome::Returned))) => return false,
             Some(Ok(Ok(Outcome::Error(error)))) => error,
             Some(Ok(Ok(Outcome::Trapped(trap)))) => trap.to_string(),
             Some(Ok(Err(error))) => error.to_string(),
@@ -168,6 +186,7 @@ impl CallTask {
             }
         };
         self.report_error(&one_line(&format!("the hang-up hook failed: {failure}")));
+        true
     }
 }
 
@@ -193,15 +212,10 @@ async fn wind_down(handler: Option<(JoinHandle<HandlerRun>, Duration)>, stop: St
 }
 
 /// Runs the hook where the call was handled, or in a new instance when that one is gone.
-async fn on_hangup(
-    handler: Arc<dyn HandlerVersion>,
-    instance: Option<Box<dyn HandlerInstance>>,
-    call: SharedCall,
-    ended: EndedCall,
-) -> Result<Outcome, StartError> {
+async fn on_hangup(instance: Option<Metered>, starting: Starting, ended: EndedCall) -> Result<Outcome, StartError> {
     let mut instance = match instance {
         Some(instance) if instance.is_alive() => instance,
-        _ => handler.start(call).await?,
+        _ => starting.instance().await?,
     };
     Ok(instance.on_hangup(&ended).await)
 }

@@ -7,7 +7,9 @@ use tokio::time::timeout;
 use voxtra_core::{CallError, EndReason, HandlerName, HangupCause};
 use voxtra_plugins::{CallHost, Outcome};
 
+use super::work::{NotStarted, has_failed};
 use super::{CallTask, Done, End, HandlerRun};
+use crate::breaker::Verdict;
 use crate::call::SessionCall;
 use crate::options::Then;
 
@@ -22,6 +24,9 @@ pub(super) enum Stage {
 impl CallTask {
     pub(super) fn on_handler_run(&mut self, run: HandlerRun) -> Option<End> {
         self.end_children();
+        if has_failed(&run.outcome) {
+            self.judge(Verdict::Failed);
+        }
         let run = self.keep_run_while_handing_on(run)?;
         self.instance = run.instance;
         if self.farewell.is_some() {
@@ -32,13 +37,16 @@ impl CallTask {
             Ok(Outcome::Returned) => return Some(End::because(EndReason::HandlerReturned)),
             Ok(Outcome::Error(error)) => format!("the handler returned an error: {error}"),
             Ok(Outcome::Trapped(trap)) => trap.to_string(),
-            Err(error) => error.to_string(),
+            Err(NotStarted::Failed(why)) => why,
+            Err(NotStarted::Busy(why)) => return self.too_busy(why),
+            Err(NotStarted::LeftAlone(why)) => return self.apologise_for(why),
         };
-        self.handler_failed(one_line(&failure))
+        self.life.host.counters.handler_failed();
+        self.apologise_for(one_line(&failure))
     }
 
-    fn handler_failed(&mut self, failure: String) -> Option<End> {
-        self.life.host.counters.handler_failed();
+    /// The failure policy takes the call.
+    pub(super) fn apologise_for(&mut self, failure: String) -> Option<End> {
         self.report_error(&failure);
         // An instance that lives still holds its stream.
         self.clear_the_line();
@@ -72,11 +80,14 @@ impl CallTask {
 
     fn hand_over(&mut self, name: &HandlerName) -> Option<End> {
         let tenant = &self.shared.info.tenant;
-        let Some(next) = self.life.host.handler(tenant, name) else {
+        let Some(next) = self.life.host.handler(tenant, name, &self.shared.info.id) else {
             self.report_error(&format!("the handler {name}, which the failure policy names, is not there"));
             return self.give_up();
         };
-        self.life.host.hand_over(&self.shared.info.id, Arc::clone(&next));
+        if let Err(why) = self.life.host.hand_over(&self.shared.info.id, Arc::clone(&next)) {
+            self.report_error(&format!("the failure policy names a handler that cannot take the call: {why}"));
+            return self.give_up();
+        }
         // Before the next one opens anything: what the instance holds closes with it.
         self.instance = None;
         self.handler = Some(next);

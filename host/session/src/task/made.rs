@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use voxtra_core::verbs::{AnsweredBy, HandlerEvent, MachineDetector, OriginateOptions, Sides, SnoopOptions};
-use voxtra_core::{CallError, EventType, HandlerName};
+use voxtra_core::{CallError, EventType};
 use voxtra_plugins::host::{BridgeHost, SharedCall, SnoopHost};
 
 use super::{CallTask, Done, leg_verb};
@@ -193,14 +193,8 @@ impl CallTask {
     }
 
     fn child_made(&mut self, mut child: Child, reply: Reply<SharedCall>) {
-        let host = &self.life.host;
-        let call = SessionCall::new(
-            Arc::clone(&child.shared),
-            self.handler.as_ref().map_or_else(|| HandlerName::from(""), |handler| handler.name().clone()),
-            child.messages.clone(),
-            host.tenant(&child.shared.info.tenant),
-            Arc::clone(&host.dialling),
-        );
+        let (shared, messages) = (Arc::clone(&child.shared), child.messages.clone());
+        let call = SessionCall::new(shared, self.handler.as_deref(), messages, &self.life.host);
         if reply.send(Ok(Arc::new(call))).is_ok() {
             child.taken = true;
             let shared = Arc::clone(&child.shared);

@@ -12,6 +12,7 @@ mod own_prompts;
 mod prompts;
 mod recording;
 mod verbs;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use voxtra_core::{
     CallError, CallState, EndReason, EventType, Exchange, HandlerName, HangupCause, Leg, LegEvent, MediaLink,
     PlaybackId,
 };
-use voxtra_plugins::{Outcome, StartError};
+use voxtra_plugins::Outcome;
 
 use self::audio::Audio;
 pub(crate) use self::begin::Start;
@@ -39,10 +40,13 @@ use self::own_prompts::OwnPrompt;
 pub(crate) use self::own_prompts::say;
 use self::prompts::Prompts;
 use self::recording::{Recorded, Recording};
+use self::work::{AtWork, NotStarted};
+use crate::account::Metered;
 use crate::call::{CallShared, MESSAGES_MAX, Message, Reply, SessionCall};
-use crate::handlers::{HandlerInstance, HandlerVersion};
+use crate::handlers::HandlerVersion;
 use crate::inbox::{HangupBy, Raised};
 use crate::life::CallLife;
+use crate::limits::VersionLimits;
 use crate::options::OnFailure;
 use crate::place::PlacedEnd;
 
@@ -84,8 +88,15 @@ pub(crate) struct CallTask {
     /// Who has the call; in a call that a handler has placed, that handler; none: nobody.
     handler: Option<Arc<dyn HandlerVersion>>,
     running: Option<JoinHandle<HandlerRun>>,
+    /// The version that is at work, until it is known how it did.
+    at_work: Option<AtWork>,
+    /// No instance was started for the call, so that no hook is either.
+    spared: bool,
     /// The handler's instance, between its return and its hang-up hook.
-    instance: Option<Box<dyn HandlerInstance>>,
+    instance: Option<Metered>,
+    /// How long the call may last: what the host and the tenant allow, and what is left of it by its handler's version.
+    tenant_call_limit: Duration,
+    call_limit: Duration,
     on_failure: OnFailure,
     stage: Stage,
     handing_on: Option<Box<HandingOn>>,
@@ -134,8 +145,8 @@ enum Done {
 
 /// How a handler's run ended, and what is left of it.
 struct HandlerRun {
-    outcome: Result<Outcome, StartError>,
-    instance: Option<Box<dyn HandlerInstance>>,
+    outcome: Result<Outcome, NotStarted>,
+    instance: Option<Metered>,
 }
 
 /// The call is to end.
@@ -155,6 +166,10 @@ impl End {
 impl CallTask {
     pub(crate) fn new(life: CallLife, call: NewCall, stop: watch::Receiver<Option<Instant>>) -> Self {
         let (to_self, messages) = mpsc::channel(MESSAGES_MAX);
+        let of_tenant = life.host.limits.of(&life.shared.info.tenant).call_limit;
+        let of_host = life.host.options.call_limit;
+        let tenant_call_limit = of_tenant.map_or(of_host, |limit| limit.min(of_host));
+        let of_version = call.start.handler().and_then(|handler| handler.limits().call_limit);
         Self {
             leg: call.leg,
             leg_events: call.leg_events,
@@ -169,7 +184,11 @@ impl CallTask {
             handler: call.start.handler().cloned(),
             start: call.start,
             running: None,
+            at_work: None,
+            spared: false,
             instance: None,
+            tenant_call_limit,
+            call_limit: of_version.map_or(tenant_call_limit, |limit| limit.min(tenant_call_limit)),
             on_failure: call.on_failure,
             stage: Stage::Handling { last: false },
             handing_on: None,
@@ -307,6 +326,9 @@ impl CallTask {
         if !self.shared.is_answered() && self.rings_until.is_some_and(|until| now >= until) {
             return Some(End::because(EndReason::NotAnswered(HangupCause::NoAnswer)));
         }
+        if let Some(end) = self.beginning_timed_out(now) {
+            return Some(end);
+        }
         self.gathering_timed_out(now);
         self.hand_on_timed_out(now)
     }
@@ -315,12 +337,18 @@ impl CallTask {
         let rings_until = self.rings_until.filter(|_| !self.shared.is_answered());
         let hand_on = self.handing_on.as_ref().and_then(|handing_on| handing_on.deadline());
         let farewell = self.farewell.as_ref().map(|farewell| farewell.deadline);
-        let soonest = [self.keys.deadline(), hand_on, rings_until, farewell].into_iter().flatten().min();
+        let begins_by = self.at_work.as_ref().and_then(AtWork::begins_by);
+        let soonest = [self.keys.deadline(), hand_on, rings_until, farewell, begins_by].into_iter().flatten().min();
         soonest.map_or(self.call_limit(), |soonest| soonest.min(self.call_limit()))
     }
 
     fn call_limit(&self) -> Instant {
-        self.shared.origin() + self.life.host.options.call_limit
+        self.shared.origin() + self.call_limit
+    }
+
+    /// Another version may have less of what the tenant has.
+    fn narrow_call_limit(&mut self, limits: VersionLimits) {
+        self.call_limit = limits.call_limit.map_or(self.tenant_call_limit, |limit| limit.min(self.tenant_call_limit));
     }
 
     fn on_done(&mut self, done: Done) -> Option<End> {
@@ -376,14 +404,8 @@ impl CallTask {
 
     /// The call as a handler, or the failure policy, is given it.
     fn session_call(&self) -> Arc<SessionCall> {
-        let host = &self.life.host;
-        Arc::new(SessionCall::new(
-            Arc::clone(&self.shared),
-            self.handler_name(),
-            self.to_self.clone(),
-            host.tenant(&self.shared.info.tenant),
-            Arc::clone(&host.dialling),
-        ))
+        let (shared, messages) = (Arc::clone(&self.shared), self.to_self.clone());
+        Arc::new(SessionCall::new(shared, self.handler.as_deref(), messages, &self.life.host))
     }
 
     fn handler_name(&self) -> HandlerName {
@@ -425,7 +447,7 @@ async fn handler_run(running: &mut Option<JoinHandle<HandlerRun>>) -> HandlerRun
     let run = task.await;
     *running = None;
     run.unwrap_or_else(|error| HandlerRun {
-        outcome: Err(StartError::Failed(format!("its task was lost ({error}); this is a fault of the host"))),
+        outcome: Err(NotStarted::Failed(format!("the handler's task was lost ({error}); this is a fault of the host"))),
         instance: None,
     })
 }

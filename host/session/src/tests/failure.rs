@@ -54,10 +54,13 @@ async fn an_error_counts_as_a_failure_and_stays_on_its_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_cannot_start_counts_as_a_failure() {
+async fn who_is_on_the_line_gets_the_failure_policy_when_the_pool_is_full() {
     let kit = Kit::new([traps()]);
     kit.handler("default").busy.store(true, Ordering::Relaxed);
-    let leg = kit.call_with(leg_with_prompts_of(SECOND), "c1");
+    let leg = leg_with_prompts_of(SECOND);
+    let mut answered = leg.incoming_at("c1", &kit.exchange);
+    answered.answered = true;
+    leg.connect(kit.host.incoming(answered).unwrap());
     kit.host.idle().await;
     assert_eq!(leg.count(|v| matches!(v, LegVerb::Play(_))), 1);
     assert!(kit.said(EventType::CallFailed, "error").contains("plugins.max_instances"));

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod audio;
+mod breaker;
+mod canary;
+mod capabilities;
 mod ending;
 mod events;
 mod failure;
@@ -9,7 +12,9 @@ mod hand_on;
 mod host;
 mod keys;
 mod life;
+mod limits;
 mod made;
+mod metering;
 mod once;
 mod own_prompts;
 mod placing;
@@ -17,6 +22,7 @@ mod play;
 mod playback;
 mod recording;
 mod rules;
+mod starting;
 mod verbs;
 
 use std::collections::HashMap;
@@ -30,12 +36,15 @@ use voxtra_core::event::RecordingEventSink;
 use voxtra_core::fake::{FakeExchange, FakeLeg};
 use voxtra_core::telephony::LegEnd;
 use voxtra_core::verbs::{Dtmf, EndedCall};
-use voxtra_core::{BoxFuture, CallId, EventType, HandlerName, LegEvent, PlaybackId, Switchboard, TenantId};
+use voxtra_core::{
+    BoxFuture, CallId, Capabilities, EventType, HandlerName, LegEvent, PlaybackId, Switchboard, TenantId, Usage,
+};
 use voxtra_plugins::{Outcome, SharedCall, StartError, Trap, TrapKind};
 
 use crate::dial::DialPolicy;
 use crate::handlers::{HandlerInstance, HandlerVersion, Handlers};
 use crate::host::Host;
+use crate::limits::VersionLimits;
 use crate::options::{HostOptions, OnFailure, Runtimes};
 use crate::ports::HostPorts;
 use crate::router::{Router, TenantRoutes};
@@ -51,6 +60,11 @@ struct TestHandler {
     script: Script,
     hook: Option<Hook>,
     busy: AtomicBool,
+    version: &'static str,
+    capabilities: Capabilities,
+    limits: VersionLimits,
+    /// How long an instance takes to be made.
+    starts_in: Duration,
     starts: Arc<AtomicUsize>,
     /// What hooks were told, and the number of the instance that they ran in.
     hooked: Arc<Mutex<Vec<(usize, EndedCall)>>>,
@@ -66,6 +80,10 @@ impl TestHandler {
             script: Arc::new(move |call| Box::pin(script(call))),
             hook: None,
             busy: AtomicBool::new(false),
+            version: "0123456789ab",
+            capabilities: Capabilities::ALL,
+            limits: VersionLimits::default(),
+            starts_in: Duration::ZERO,
             starts: Arc::default(),
             hooked: Arc::default(),
         }
@@ -95,7 +113,12 @@ struct TestInstance {
     hook: Option<Hook>,
     hooked: Arc<Mutex<Vec<(usize, EndedCall)>>>,
     alive: bool,
+    used: Duration,
 }
+
+/// What running a handler, and its hook, is said to take.
+const HANDLE_CPU: Duration = Duration::from_millis(5);
+const HOOK_CPU: Duration = Duration::from_millis(2);
 
 impl HandlerVersion for TestHandler {
     fn name(&self) -> &HandlerName {
@@ -103,7 +126,15 @@ impl HandlerVersion for TestHandler {
     }
 
     fn version(&self) -> &str {
-        "0123456789ab"
+        self.version
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn limits(&self) -> VersionLimits {
+        self.limits
     }
 
     fn has_hangup_hook(&self) -> bool {
@@ -115,9 +146,14 @@ impl HandlerVersion for TestHandler {
             if self.busy.load(Ordering::Relaxed) {
                 return Err(StartError::Busy);
             }
+            if !self.starts_in.is_zero() {
+                sleep(self.starts_in).await;
+            }
             let number = self.starts.fetch_add(1, Ordering::Relaxed);
             let (script, hook, hooked) = (Arc::clone(&self.script), self.hook.clone(), Arc::clone(&self.hooked));
-            Ok(Box::new(TestInstance { number, call, script, hook, hooked, alive: true }) as Box<dyn HandlerInstance>)
+            let used = Duration::ZERO;
+            let instance = TestInstance { number, call, script, hook, hooked, alive: true, used };
+            Ok(Box::new(instance) as Box<dyn HandlerInstance>)
         })
     }
 }
@@ -126,6 +162,7 @@ impl HandlerInstance for TestInstance {
     fn handle(&mut self) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
             self.alive = false;
+            self.used += HANDLE_CPU;
             let outcome = (self.script)(Arc::clone(&self.call)).await;
             self.alive = !matches!(outcome, Outcome::Trapped(_));
             outcome
@@ -134,6 +171,7 @@ impl HandlerInstance for TestInstance {
 
     fn on_hangup<'a>(&'a mut self, ended: &'a EndedCall) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
+            self.used += HOOK_CPU;
             self.hooked.lock().unwrap().push((self.number, ended.clone()));
             match &self.hook {
                 Some(hook) => hook(ended.clone()).await,
@@ -144,6 +182,10 @@ impl HandlerInstance for TestInstance {
 
     fn is_alive(&self) -> bool {
         self.alive
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { cpu: self.used, peak_memory_bytes: 1_000, host_calls: 1, ..Usage::default() }
     }
 }
 

@@ -122,3 +122,23 @@ async fn a_caller_who_leaves_while_rules_decide_is_gone() {
     assert_eq!(kit.end_reason(), "caller-hung-up");
     kit.assert_ended_once("c1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_may_choose_past_a_handler_that_is_full_and_one_that_is_full_is_not_chosen() {
+    let waits = |name: &str| {
+        let mut handler = TestHandler::new(name, |_| pending());
+        handler.limits.calls_at_once = Some(1);
+        handler
+    };
+    let kit = Kit::with_ports([waits("default"), waits("vip")], |ports| {
+        ports.rules = vec![Arc::new(Rule::Chooses("vip"))];
+    });
+    for id in ["c1", "c2", "c3"] {
+        kit.call(id);
+        settle().await;
+    }
+    let up: Vec<_> = kit.host.calls().iter().map(|call| format!("{} {}", call.info.id, call.handler)).collect();
+    assert_eq!(up, ["c1 vip", "c2 default"]);
+    assert_eq!((kit.end_reason_of("c3").as_str(), kit.host.stats().rule_failures), ("handler-failed", 2));
+    assert!(kit.said(EventType::Error, "message").contains("calls_at_once"));
+}

@@ -249,8 +249,29 @@ pub(super) fn check_media(media: &[String]) -> Result<(), CallError> {
                 MEDIA_SCHEMES.join(" ")
             )));
         }
+        match uri.split_once(':') {
+            Some(("sound", name)) => check_sound(name)?,
+            // Asterisk would look for it from its folder of recordings on, wherever that leads.
+            Some(("recording", name)) => check_stored_name(name)?,
+            _ => {}
+        }
     }
     Ok(())
+}
+
+/// A sound below Asterisk's own folder. Asterisk itself plays any file that it can read: `sound:/etc/…`, `sound:../…`.
+fn check_sound(name: &str) -> Result<(), CallError> {
+    let part = |part: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(fits)
+    };
+    if name.split('/').all(part) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(80).collect();
+    Err(CallError::InvalidArgument(format!(
+        "{shown:?} is no sound of Asterisk's; write letters, digits, -, _, + and ., with / between folders, as in sound:digits/1"
+    )))
 }
 
 #[cfg(test)]
@@ -296,6 +317,23 @@ mod tests {
     #[test]
     fn media_that_asterisk_would_be_silent_about_are_refused() {
         assert!(check_media(&["sound:a".into(), "tone:ring".into()]).is_ok());
+        for good in ["sound:digits/1", "sound:en_GB/vm-goodbye.v2", "recording:0a1b-c_d"] {
+            assert!(check_media(&[good.into()]).is_ok(), "{good}");
+        }
+        for bad in [
+            "sound:/etc/passwd",
+            "sound:../../secret",
+            "sound:a/../b",
+            "sound:a//b",
+            "sound:.hidden",
+            "sound:a&b",
+            "sound:a b",
+            "recording:../x",
+            "recording:/x",
+            "recording:a/b",
+        ] {
+            assert!(check_media(&[bad.into()]).is_err(), "{bad}");
+        }
         for wrong in ["a", "nosuch:a", "sound:", "http://x", "sound:a\nb"] {
             assert!(check_media(&[wrong.to_owned()]).is_err(), "{wrong:?}");
         }

@@ -1,0 +1,160 @@
+//! What a call uses up, added up wherever it is used: its handlers and hooks as their instances go, its log and its raw
+//! audio as they pass.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use voxtra_core::media::LinkClosed;
+use voxtra_core::{AudioSink, AudioSource, Frame, MediaLink, Usage};
+
+use crate::handlers::HandlerInstance;
+use crate::pressure::Pressure;
+
+/// One call's account.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// Of the instances that are gone.
+    instances: Mutex<Usage>,
+    log_bytes: AtomicU64,
+    audio: Arc<AudioBytes>,
+    handler_failed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct AudioBytes {
+    taken: AtomicU64,
+    given: AtomicU64,
+}
+
+impl Account {
+    /// A line of the handler's log, whether or not it was kept.
+    pub(crate) fn logged(&self, message: &str, fields: &[(String, String)]) {
+        let fields: usize = fields.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.log_bytes.fetch_add((message.len() + fields) as u64, Ordering::Relaxed);
+    }
+
+    /// Audio that counts what the handler takes and gives: two additions for each frame, on the handler's side of it.
+    pub(crate) fn counted(&self, link: MediaLink) -> MediaLink {
+        MediaLink {
+            rate_hz: link.rate_hz,
+            source: Arc::new(CountedSource { source: link.source, bytes: Arc::clone(&self.audio) }),
+            sink: Arc::new(CountedSink { sink: link.sink, bytes: Arc::clone(&self.audio) }),
+        }
+    }
+
+    /// A handler of the call failed.
+    pub(crate) fn note_failure(&self) {
+        self.handler_failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one did.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.handler_failed.load(Ordering::Relaxed)
+    }
+
+    /// Everything together. Complete when no instance is left.
+    pub(crate) fn total(&self) -> Usage {
+        let mut total = *self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        total.add(&Usage {
+            log_bytes: self.log_bytes.load(Ordering::Relaxed),
+            audio_in_bytes: self.audio.taken.load(Ordering::Relaxed),
+            audio_out_bytes: self.audio.given.load(Ordering::Relaxed),
+            ..Usage::default()
+        });
+        total
+    }
+}
+
+/// An instance that settles its account when it goes, however it goes.
+pub(crate) struct Metered {
+    instance: Box<dyn HandlerInstance>,
+    account: Arc<Account>,
+    /// Goes after the instance.
+    _freed: Freed,
+}
+
+struct Freed(Arc<Pressure>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.instance_gone();
+    }
+}
+
+impl Metered {
+    pub(crate) fn new(instance: Box<dyn HandlerInstance>, account: Arc<Account>, pressure: Arc<Pressure>) -> Self {
+        Self { instance, account, _freed: Freed(pressure) }
+    }
+}
+
+impl Deref for Metered {
+    type Target = dyn HandlerInstance;
+
+    fn deref(&self) -> &Self::Target {
+        self.instance.as_ref()
+    }
+}
+
+impl DerefMut for Metered {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.instance.as_mut()
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        let usage = self.instance.usage();
+        self.account.instances.lock().unwrap_or_else(PoisonError::into_inner).add(&usage);
+    }
+}
+
+struct CountedSource {
+    source: Arc<dyn AudioSource>,
+    bytes: Arc<AudioBytes>,
+}
+
+impl AudioSource for CountedSource {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        let polled = self.source.poll_frame(cx);
+        if let Poll::Ready(Some(frame)) = &polled {
+            self.bytes.taken.fetch_add(frame.pcm().len() as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.poll_readable(cx)
+    }
+
+    fn dropped_frames(&self) -> u64 {
+        self.source.dropped_frames()
+    }
+}
+
+struct CountedSink {
+    sink: Arc<dyn AudioSink>,
+    bytes: Arc<AudioBytes>,
+}
+
+impl AudioSink for CountedSink {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), LinkClosed>> {
+        self.sink.poll_ready(cx)
+    }
+
+    fn push(&self, frame: Frame) -> Result<(), LinkClosed> {
+        let bytes = frame.pcm().len() as u64;
+        self.sink.push(frame)?;
+        self.bytes.given.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn clear(&self) {
+        self.sink.clear();
+    }
+
+    fn queued_ms(&self) -> u32 {
+        self.sink.queued_ms()
+    }
+}

@@ -1,0 +1,268 @@
+//! A new version of a handler on trial: a share of the calls goes to it, and when it fails too often it is withdrawn.
+//!
+//! Withdrawn is a version whose rate of failures is above the bound with a confidence of 90 %: the lower end of the
+//! Wilson interval of what was seen is compared with the bound, from `min_calls` on, after each of its calls. With the
+//! defaults (5 %, 20 calls) that takes 3 failures in 20 calls or 5 in 50.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use voxtra_core::{CallId, HandlerName, TenantId};
+
+use crate::handlers::HandlerVersion;
+
+/// The quantile of the normal distribution at 90 %.
+const CONFIDENCE_Z: f64 = 1.282;
+
+/// Of how many calls the outcomes count; when there are more, the older ones count half. A version that has been good
+/// for long may still turn bad.
+const MEMORY_CALLS: u32 = 1_000;
+
+/// How a new version is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CanaryPlan {
+    /// Of a hundred calls, so many go to the new version; 1 to 100. Which ones is decided by the call's id, so that
+    /// asking twice gives one answer. Default 10.
+    pub share_percent: u8,
+    /// It is not judged before so many of its calls are over. Default 20.
+    pub min_calls: u32,
+    /// The bound: more failures than these, of a hundred calls, withdraw it. 0 to 99. Default 5.
+    pub max_failures_percent: u8,
+}
+
+impl Default for CanaryPlan {
+    fn default() -> Self {
+        Self { share_percent: 10, min_calls: 20, max_failures_percent: 5 }
+    }
+}
+
+impl CanaryPlan {
+    /// Whether it can be used; the sentence says why not.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=100).contains(&self.share_percent) {
+            return Err(format!("the share is 1 to 100 per cent of the calls, not {}", self.share_percent));
+        }
+        if self.max_failures_percent > 99 {
+            return Err(format!("the bound is 0 to 99 per cent of failures, not {}", self.max_failures_percent));
+        }
+        Ok(())
+    }
+
+    /// Whether a call goes to the new version.
+    pub fn takes(&self, call: &CallId) -> bool {
+        spread(call.as_str()) % 100 < u64::from(self.share_percent)
+    }
+}
+
+/// The ids of consecutive calls may differ in one digit only: FNV-1a, and then mixed as splitmix64 does.
+fn spread(id: &str) -> u64 {
+    let hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// A version on trial: pure, told of each of its calls that is over.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    plan: CanaryPlan,
+    calls: u32,
+    failures: u32,
+}
+
+/// What becomes of a version on trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TrialVerdict {
+    /// It goes on.
+    GoOn,
+    /// It takes no more calls.
+    Withdraw {
+        /// A sentence.
+        why: String,
+    },
+}
+
+impl Trial {
+    /// Nothing is known of it yet.
+    pub fn new(plan: CanaryPlan) -> Self {
+        Self { plan, calls: 0, failures: 0 }
+    }
+
+    /// One of its calls is over.
+    pub fn report(&mut self, failed: bool) -> TrialVerdict {
+        if self.calls >= MEMORY_CALLS.max(self.plan.min_calls.saturating_mul(2)) {
+            self.calls /= 2;
+            self.failures /= 2;
+        }
+        self.calls += 1;
+        self.failures += u32::from(failed);
+        // A call that went well withdraws nothing.
+        if !failed && self.calls != self.plan.min_calls || self.calls < self.plan.min_calls || !self.is_over_bound() {
+            return TrialVerdict::GoOn;
+        }
+        let (failures, calls, bound) = (self.failures, self.calls, self.plan.max_failures_percent);
+        let why = format!("{failures} of its last {calls} calls failed, and no more than {bound} % of them may");
+        TrialVerdict::Withdraw { why }
+    }
+
+    /// Whether the rate of failures is above the bound with confidence.
+    fn is_over_bound(&self) -> bool {
+        let (calls, failures) = (f64::from(self.calls), f64::from(self.failures));
+        if self.calls == 0 || self.failures == 0 {
+            return false;
+        }
+        let (rate, z2) = (failures / calls, CONFIDENCE_Z * CONFIDENCE_Z);
+        let middle = rate + z2 / (2.0 * calls);
+        let margin = CONFIDENCE_Z * (rate * (1.0 - rate) / calls + z2 / (4.0 * calls * calls)).sqrt();
+        (middle - margin) / (1.0 + z2 / calls) > f64::from(self.plan.max_failures_percent) / 100.0
+    }
+}
+
+/// A version that was withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Whose handler.
+    pub tenant: TenantId,
+    /// Which.
+    pub handler: HandlerName,
+    /// The version that takes no more calls.
+    pub version: String,
+    /// A sentence.
+    pub why: String,
+    /// The call that was its last one.
+    pub call: CallId,
+}
+
+/// Who wants to know when a version is withdrawn: whoever keeps the versions. Must not block: the caller is a call's
+/// owner task.
+pub trait CanaryWatcher: Send + Sync {
+    /// The version takes no more new calls; those that it has stay.
+    fn withdrawn(&self, withdrawn: &Withdrawn);
+}
+
+/// The versions on trial.
+#[derive(Default)]
+pub(crate) struct Canaries {
+    inner: Mutex<HashMap<(TenantId, HandlerName), OnTrial>>,
+}
+
+struct OnTrial {
+    version: Arc<dyn HandlerVersion>,
+    trial: Trial,
+}
+
+impl Canaries {
+    pub(crate) fn set(&self, tenant: TenantId, version: Arc<dyn HandlerVersion>, plan: CanaryPlan) {
+        let key = (tenant, version.name().clone());
+        self.inner().insert(key, OnTrial { version, trial: Trial::new(plan) });
+    }
+
+    pub(crate) fn clear(&self, tenant: &TenantId, handler: &HandlerName) -> bool {
+        self.inner().remove(&(tenant.clone(), handler.clone())).is_some()
+    }
+
+    /// The version on trial, when this call goes to it.
+    pub(crate) fn pick(
+        &self,
+        tenant: &TenantId,
+        handler: &HandlerName,
+        call: &CallId,
+    ) -> Option<Arc<dyn HandlerVersion>> {
+        let inner = self.inner();
+        if inner.is_empty() {
+            return None;
+        }
+        let on_trial = inner.get(&(tenant.clone(), handler.clone()))?;
+        on_trial.trial.plan.takes(call).then(|| Arc::clone(&on_trial.version))
+    }
+
+    /// A version's work on a call is over; when that was too much, what was withdrawn.
+    pub(crate) fn report(
+        &self,
+        tenant: &TenantId,
+        version: &dyn HandlerVersion,
+        call: &CallId,
+        failed: bool,
+    ) -> Option<Withdrawn> {
+        let mut inner = self.inner();
+        if inner.is_empty() {
+            return None;
+        }
+        let key = (tenant.clone(), version.name().clone());
+        let on_trial = inner.get_mut(&key).filter(|on_trial| on_trial.version.version() == version.version())?;
+        let TrialVerdict::Withdraw { why } = on_trial.trial.report(failed) else { return None };
+        inner.remove(&key);
+        let (tenant, handler) = key;
+        Some(Withdrawn { tenant, handler, version: version.version().to_owned(), why, call: call.clone() })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, HashMap<(TenantId, HandlerName), OnTrial>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// After how many of its calls a version is withdrawn whose calls fail as `fails` says; none: not within `most`.
+    fn gone_after(plan: CanaryPlan, most: u32, mut fails: impl FnMut(u32) -> bool) -> Option<u32> {
+        let mut trial = Trial::new(plan);
+        (1..=most).find(|n| matches!(trial.report(fails(*n)), TrialVerdict::Withdraw { .. }))
+    }
+
+    /// Of 4,000 versions that fail at random at a rate, how many are withdrawn within so many calls.
+    fn withdrawn_of_4000(fails_of_1000: u64, within: u32) -> u32 {
+        (0..4_000u32)
+            .filter(|version| {
+                let fails = |n: u32| spread(&format!("{version}/{n}")) % 1_000 < fails_of_1000;
+                gone_after(CanaryPlan::default(), within, fails).is_some()
+            })
+            .count() as u32
+    }
+
+    #[test]
+    fn a_version_that_traps_in_a_fifth_of_its_calls_is_gone_within_fifty() {
+        assert_eq!(gone_after(CanaryPlan::default(), 50, |n| n % 5 == 0), Some(20));
+        let gone = withdrawn_of_4000(200, 50);
+        assert!(gone >= 3_920, "{gone} of 4,000");
+    }
+
+    #[test]
+    fn bad_luck_does_not_withdraw_a_good_version() {
+        assert_eq!(gone_after(CanaryPlan::default(), 19, |_| true), None);
+        assert_eq!(gone_after(CanaryPlan::default(), 100, |n| n == 20), None);
+        let gone = withdrawn_of_4000(10, 1_000);
+        assert!(gone <= 60, "{gone} of 4,000");
+        assert_eq!(withdrawn_of_4000(0, 1_000), 0);
+    }
+
+    #[test]
+    fn a_version_that_turns_bad_after_long_is_withdrawn_too() {
+        let gone = gone_after(CanaryPlan::default(), 100_500, |n| n > 100_000).unwrap();
+        assert!(gone < 100_100, "{gone}");
+        let why = match Trial::new(CanaryPlan { min_calls: 1, ..CanaryPlan::default() }).report(true) {
+            TrialVerdict::Withdraw { why } => why,
+            TrialVerdict::GoOn => String::new(),
+        };
+        assert_eq!(why, "1 of its last 1 calls failed, and no more than 5 % of them may");
+    }
+
+    #[test]
+    fn the_share_is_kept_and_a_call_is_decided_once() {
+        for share_percent in [1, 10, 50, 100] {
+            let plan = CanaryPlan { share_percent, ..CanaryPlan::default() };
+            let taken = (0..10_000).filter(|n| plan.takes(&CallId::from(format!("1700000000.{n}")))).count();
+            let wanted = usize::from(share_percent) * 100;
+            assert!(taken.abs_diff(wanted) <= 150, "{taken} of 10,000 at {share_percent} %");
+            let call = CallId::from("1700000000.1");
+            assert_eq!(plan.takes(&call), plan.takes(&call));
+        }
+        assert!(CanaryPlan { share_percent: 0, ..CanaryPlan::default() }.check().is_err());
+        assert!(CanaryPlan { max_failures_percent: 100, ..CanaryPlan::default() }.check().is_err());
+        assert!(CanaryPlan::default().check().is_ok());
+    }
+}

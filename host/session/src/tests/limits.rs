@@ -1,0 +1,140 @@
+//! What a tenant and a handler may have of the host.
+
+use std::future::pending;
+
+use voxtra_core::HangupCause;
+use voxtra_plugins::Outcome;
+
+use super::placing::to;
+use super::*;
+use crate::limits::TenantLimits;
+use crate::options::Then;
+
+fn waits(name: &str) -> TestHandler {
+    TestHandler::new(name, |call| async move {
+        let _ = call.gather(keys::listen(1, 1_000_000 * SECOND)).await;
+        Outcome::Returned
+    })
+}
+
+fn refusal(kit: &Kit, id: &str) -> String {
+    let refusal = kit.host.incoming(FakeLeg::new().incoming(id)).err().unwrap();
+    assert_eq!(refusal.cause, HangupCause::Congestion);
+    refusal.reason
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_has_as_many_calls_as_it_may_and_the_limit_can_be_changed_under_way() {
+    let kit = Kit::new([waits("default")]);
+    let one = TenantLimits { calls_at_once: Some(1), ..TenantLimits::default() };
+    kit.host.set_tenant_limits(TenantLimits::default(), [(TenantId::default(), one)]);
+    let first = kit.call("c1");
+    assert!(refusal(&kit, "c2").contains("calls_at_once"));
+    let two = TenantLimits { calls_at_once: Some(2), ..TenantLimits::default() };
+    kit.host.set_tenant_limits(two, []);
+    kit.call("c3");
+    kit.host.set_tenant_limits(one, []);
+    // Those that are up stay, and none comes to them.
+    assert_eq!(kit.host.active(), 2);
+    hang_up(&first);
+    settle().await;
+    assert!(refusal(&kit, "c4").contains("calls_at_once"));
+    assert_eq!((kit.host.active(), kit.host.stats().refused), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_may_have_fewer_calls_than_its_tenant() {
+    let mut narrow = waits("default");
+    narrow.limits.calls_at_once = Some(1);
+    let kit = Kit::new([narrow]);
+    let first = kit.call("c1");
+    assert!(refusal(&kit, "c2").contains("the handler default"));
+    hang_up(&first);
+    settle().await;
+    kit.call("c3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_does_not_hand_a_call_to_a_handler_that_is_full() {
+    let mut full = waits("second");
+    full.limits.calls_at_once = Some(1);
+    let policy = OnFailure { play: Some(Vec::new()), then: Then::Handler("second".into()) };
+    let kit = Kit::with(HostOptions::default(), policy, [TestHandler::default(|_| async { trap() }), full]);
+    let first = kit.call("c1");
+    settle().await;
+    kit.call("c2");
+    settle().await;
+    assert_eq!((kit.end_reason_of("c1").as_str(), kit.end_reason_of("c2").as_str()), ("none", "handler-failed"));
+    hang_up(&first);
+    settle().await;
+    kit.call("c3");
+    settle().await;
+    assert_eq!(kit.end_reason_of("c3"), "none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_narrowest_length_of_a_call_counts_and_calls_that_are_up_keep_theirs() {
+    let length = |limit: u64| TenantLimits { call_limit: Some(Duration::from_secs(limit)), ..TenantLimits::default() };
+    for (tenant_s, version_s, wanted_s) in
+        [(60, None, 60), (60, Some(30), 30), (30, Some(60), 30), (1_000_000, None, 14_400)]
+    {
+        let mut handler = waits("default");
+        handler.limits.call_limit = version_s.map(Duration::from_secs);
+        let kit = Kit::new([handler]);
+        kit.host.set_tenant_limits(length(tenant_s), []);
+        let began = tokio::time::Instant::now();
+        kit.call("c1");
+        kit.host.set_tenant_limits(length(1), []);
+        kit.host.idle().await;
+        assert_eq!((began.elapsed().as_secs(), kit.end_reason().as_str()), (wanted_s, "call-limit"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_places_as_many_calls_a_day_as_it_may() {
+    let kit = Kit::new([TestHandler::default(|call| async move {
+        let child = call.originate(to("91")).await;
+        match child {
+            Ok(_) => Outcome::Returned,
+            Err(why) => Outcome::Error(why.to_string()),
+        }
+    })])
+    .may_dial();
+    let two = TenantLimits { originated_per_day: Some(2), ..TenantLimits::default() };
+    kit.host.set_tenant_limits(two, []);
+    for id in ["c1", "c2", "c3"] {
+        kit.call_with(leg_with_prompts_of(SECOND), id);
+        kit.host.idle().await;
+    }
+    assert_eq!(
+        (kit.end_reason_of("c2").as_str(), kit.end_reason_of("c3").as_str()),
+        ("handler-returned", "handler-failed")
+    );
+    assert!(kit.said(EventType::Error, "message").contains("originated_per_day"));
+    assert_eq!((kit.exchange.placed().len(), kit.host.active()), (2, 0));
+    sleep(24 * 3_600 * SECOND).await;
+    kit.call("c4");
+    kit.host.idle().await;
+    assert_eq!(kit.exchange.placed().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn placed_calls_count_among_the_tenants_and_not_among_the_handlers() {
+    let notes = Notes::default();
+    let seen = notes.clone();
+    let mut handler = TestHandler::default(move |call| {
+        let seen = seen.clone();
+        async move {
+            let first = call.originate(to("91")).await;
+            let second = call.originate(to("92")).await;
+            seen.add((first.is_ok(), second.err().map(|error| error.kind())));
+            pending().await
+        }
+    });
+    handler.limits.calls_at_once = Some(1);
+    let kit = Kit::new([handler]).may_dial();
+    kit.host.set_tenant_limits(TenantLimits { calls_at_once: Some(2), ..TenantLimits::default() }, []);
+    kit.call("c1");
+    settle().await;
+    assert_eq!(notes.all(), ["(true, Some(\"limit-exceeded\"))"]);
+}

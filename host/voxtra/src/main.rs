@@ -25,5 +25,7 @@ mod rig;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // As the compiler of a host that has started this program again: nothing else of it runs then.
+    voxtra_plugins::compile_as_child();
     cli::run()
 }

@@ -6,5 +6,5 @@ mod protocol;
 mod server;
 
 pub(crate) use client::{ask, ask_when_there};
-pub(crate) use protocol::{Answer, BatchQuestion, Question};
+pub(crate) use protocol::{Answer, BatchQuestion, HandlerQuestion, Question};
 pub(crate) use server::{Answers, Door};

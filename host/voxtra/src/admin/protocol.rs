@@ -47,8 +47,29 @@ pub(crate) enum Question {
         /// Its id.
         id: String,
     },
+    /// All components that take calls.
+    Handlers,
+    /// What became current when.
+    HandlerHistory(HandlerQuestion),
+    /// New calls are to get an earlier version.
+    HandlerRollBack(HandlerQuestion),
+    /// A version is to stay whatever is put into the directory.
+    HandlerPin(HandlerQuestion),
+    /// What is in the directory counts again.
+    HandlerUnpin(HandlerQuestion),
     /// Dead letters may have been asked for again: look now.
     WebhooksWake,
+}
+
+/// One handler, and perhaps one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HandlerQuestion {
+    pub(crate) tenant: String,
+    pub(crate) name: String,
+    /// Its first digits; absent: the one before, or the current one.
+    pub(crate) version: Option<String>,
+    /// Who asks.
+    pub(crate) by: String,
 }
 
 /// How a batch is to be run.

@@ -16,7 +16,7 @@ use super::simulated::SimulatedPbx;
 use super::steps::{self, Steps};
 use super::{EXIT_FAILED, LogArgs};
 use crate::config::{self, Config};
-use crate::host::Plan;
+use crate::host::{self, Plan};
 use crate::output;
 use crate::rig::{self, Call, Files, Recording, Rig, RigOptions};
 
@@ -106,8 +106,14 @@ pub(super) fn run(args: CallArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn load(args: &CallArgs) -> anyhow::Result<Handler> {
-    let cache_dir = Config::without_file(&config::process_env)?.cache_dir(&config::process_env);
-    let runtime = Runtime::new(RuntimeOptions { max_instances: 4, cache_dir, ..RuntimeOptions::default() })?;
+    let config = Config::without_file(&config::process_env)?;
+    let (cache_dir, compiler) = (config.cache_dir(&config::process_env), host::compiler(&config.root.plugins)?);
+    let runtime = Runtime::new(RuntimeOptions {
+        max_instances: 4,
+        cache_dir,
+        compiler: Some(compiler),
+        ..RuntimeOptions::default()
+    })?;
     Ok(runtime.load_file(&TenantId::default(), &args.handler)?)
 }
 

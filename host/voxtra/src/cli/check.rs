@@ -16,7 +16,7 @@ use voxtra_telephony::media::MediaThreads;
 use super::{EXIT_BAD_INPUT, LogArgs, load_config};
 use crate::config::{self, Config};
 use crate::host::pbx::Pbx;
-use crate::host::{self, pbx, services};
+use crate::host::{self, handlers, pbx, services};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -88,13 +88,13 @@ fn check_handlers(args: &CheckArgs, config: &Config, findings: &mut Findings) ->
         );
         return Ok(());
     }
-    let runtime = host::wasm_runtime(config, &config::process_env)?;
-    match Catalog::load_dir(&runtime, &dir) {
-        Err(error) => findings.bad("handlers", error),
-        Ok((catalog, errors)) => {
-            catalog.handlers().for_each(|handler| findings.good("handlers", host::describe(handler)));
-            errors.iter().for_each(|error| findings.bad("handlers", error));
-            missing_handlers(config, &catalog).into_iter().for_each(|note| findings.note("handlers", note));
+    match handlers::once(config, dir, &config::process_env) {
+        Err(error) => findings.bad("handlers", format!("{error:#}")),
+        Ok((snapshot, faults)) => {
+            snapshot.catalog.handlers().for_each(|handler| findings.good("handlers", host::describe(handler)));
+            faults.iter().for_each(|fault| findings.bad("handlers", fault));
+            let tenants = handlers::with_tenants(config, &snapshot.directory);
+            missing_handlers(&tenants, &snapshot.catalog).into_iter().for_each(|note| findings.note("handlers", note));
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ mod batch;
 mod call;
 mod check;
 mod demo;
+mod handlers;
 mod info;
 mod init;
 mod routes;
@@ -77,6 +78,7 @@ enum Command {
     Init(init::InitArgs),
     Call(call::CallArgs),
     Routes(routes::RoutesArgs),
+    Handlers(handlers::HandlersArgs),
     Sessions(sessions::SessionsArgs),
     Hangup(sessions::HangupArgs),
     Batch(batch::BatchArgs),
@@ -95,6 +97,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Call(args) => call::run(args, cli.log),
         Command::Routes(args) => routes::run(args, cli.log),
+        Command::Handlers(args) => handlers::run(args),
         Command::Sessions(args) => sessions::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Webhooks(args) => webhooks::run(args),

@@ -19,7 +19,7 @@ use voxtra_session::{Host, HostOptions, HostPorts, Router, Runtimes};
 use super::{EXIT_FAILED, LogArgs, load_config};
 use crate::config::{self, Config};
 use crate::events::LogSink;
-use crate::host::{self, Plan};
+use crate::host::{self, Plan, handlers};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -101,9 +101,10 @@ fn explain(args: &RoutesArgs, config: &Config, to: &str) -> anyhow::Result<ExitC
     let app =
         &section.with_context(|| format!("there is no tenant `{}`; look at `voxtra routes`", args.tenant))?.1.app_name;
     let dir = args.plugins.clone().unwrap_or_else(|| config.plugin_dir());
-    let runtime = host::wasm_runtime(config, &config::process_env)?;
-    let (catalog, errors) = Catalog::load_dir(&runtime, &dir)?;
-    errors.iter().for_each(|error| output::complaint(format_args!("not loaded: {error}")));
+    let (snapshot, faults) = handlers::once(config, dir, &config::process_env)?;
+    faults.iter().for_each(|fault| output::complaint(format_args!("not loaded: {fault}")));
+    let config = &handlers::with_tenants(config, &snapshot.directory);
+    let catalog = snapshot.catalog;
     let call = CallInfo {
         id: CallId::from("test"),
         tenant: tenant.clone(),

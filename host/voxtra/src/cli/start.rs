@@ -15,7 +15,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::level_filters::LevelFilter;
 use voxtra_core::{Switchboard, TenantId};
-use voxtra_plugins::Catalog;
 use voxtra_services::recordings::Desk;
 use voxtra_session::{Host, HostDialler, Runtimes};
 use voxtra_telephony::asterisk::{AsteriskAdapter, ConnectReport};
@@ -26,6 +25,7 @@ use crate::admin::Door;
 use crate::config::{self, Config, ConfigError};
 use crate::events::LogSink;
 use crate::host::batches::BatchDesk;
+use crate::host::handlers::{self, Begun};
 use crate::host::operator::Operator;
 use crate::host::pbx::{Exchanges, Pbx};
 use crate::host::services::{self, Services};
@@ -82,29 +82,29 @@ pub(super) fn run(args: StartArgs, mut log: LogArgs) -> anyhow::Result<ExitCode>
     log.start(LevelFilter::INFO, true);
     pbx::check_choices(&config)?;
     pbx::check_port(&config)?;
-    let catalog = load_handlers(&args, &config)?;
     let control = host::control_runtime()?;
     let guests = host::guest_runtime()?;
-    let code = control.block_on(serve(&config, catalog, guests.handle().clone()));
+    let begun = load_handlers(&args, &config, guests.handle())?;
+    let code = control.block_on(serve(&config, begun, guests.handle().clone()));
     // Whatever a guest still does, it has had its time.
     guests.shutdown_background();
     control.shutdown_background();
     code
 }
 
-fn load_handlers(args: &StartArgs, config: &Config) -> anyhow::Result<Catalog> {
+fn load_handlers(args: &StartArgs, config: &Config, guests: &Handle) -> anyhow::Result<Begun> {
     let dir = args.plugins.clone().unwrap_or_else(|| config.plugin_dir());
-    let runtime = host::wasm_runtime(config, &config::process_env)?;
-    let (catalog, errors) = Catalog::load_dir(&runtime, &dir)?;
-    catalog.handlers().for_each(|handler| tracing::info!("loaded {}", host::describe(handler)));
-    errors.iter().for_each(|error| tracing::warn!("not loaded: {error}"));
+    let begun = handlers::begin(config, dir, &config::process_env, guests)?;
     config.unused().iter().for_each(|note| tracing::warn!("{note}"));
-    check::missing_handlers(config, &catalog).iter().for_each(|note| tracing::warn!("{note}"));
-    Ok(catalog)
+    let tenants = handlers::with_tenants(config, &begun.snapshot.directory);
+    check::missing_handlers(&tenants, &begun.snapshot.catalog).iter().for_each(|note| tracing::warn!("{note}"));
+    Ok(begun)
 }
 
-async fn serve(config: &Config, catalog: Catalog, guests: Handle) -> anyhow::Result<ExitCode> {
+async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let config = &handlers::with_tenants(written, &begun.snapshot.directory);
+    let catalog = begun.snapshot.catalog.clone();
     let handlers = catalog.handlers().count();
     let runtimes = Runtimes { control: Handle::current(), guests };
     let socket = config.admin_socket(&config::process_env)?;
@@ -120,8 +120,10 @@ async fn serve(config: &Config, catalog: Catalog, guests: Handle) -> anyhow::Res
     let hook_limit = Duration::from_millis(config.root.hooks.limit_ms.into());
     hooks::run("start", &config.root.hooks.start, hook_limit).await?;
     let tenants = config.tenants().into_iter().map(|(name, _)| TenantId::new(name)).collect();
+    let keeper = begun.keep(written, &host)?;
     let operator = Operator {
         host: Arc::clone(&host),
+        keeper: keeper.clone(),
         batches: Arc::clone(&services.batches),
         webhooks: Arc::clone(&services.webhooks),
         tenants,
@@ -166,6 +168,7 @@ async fn serve(config: &Config, catalog: Catalog, guests: Handle) -> anyhow::Res
             tracing::error!(calls = left, "calls could not be ended");
         }
         drop(door);
+        drop(keeper);
         stop.send_replace(true);
         serving.end().await;
         services.webhooks.stop(WEBHOOKS_GRACE).await;

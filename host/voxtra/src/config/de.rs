@@ -2,7 +2,7 @@
 //! may be written as text, a whole number as `5.0`; a number is never taken for text, because `0100` would arrive as
 //! `64`. Every error gets the line and the keys on its way out.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
@@ -232,7 +232,7 @@ impl<'de> de::Deserializer<'de> for De<'de> {
 }
 
 struct Items<'de> {
-    items: std::iter::Enumerate<std::slice::Iter<'de, Rc<Node>>>,
+    items: std::iter::Enumerate<std::slice::Iter<'de, Arc<Node>>>,
 }
 
 impl<'de> SeqAccess<'de> for Items<'de> {
@@ -246,12 +246,12 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 }
 
 struct Entries<'de> {
-    entries: std::slice::Iter<'de, (Key, Rc<Node>)>,
+    entries: std::slice::Iter<'de, (Key, Arc<Node>)>,
     value: Option<(&'de Key, &'de Node)>,
 }
 
 impl<'de> Entries<'de> {
-    fn new(entries: &'de [(Key, Rc<Node>)]) -> Self {
+    fn new(entries: &'de [(Key, Arc<Node>)]) -> Self {
         Self { entries: entries.iter(), value: None }
     }
 }

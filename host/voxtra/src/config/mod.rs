@@ -21,7 +21,9 @@ use tree::{Kind, Node};
 
 pub(crate) use env::{Lookup, process_env};
 pub(crate) use error::ConfigError;
-pub(crate) use model::{Dial, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport, UnknownCalls};
+pub(crate) use model::{
+    Dial, Plugins, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport, UnknownCalls,
+};
 pub(crate) use places::{DATABASE, FIRST_PBX, SOCKET};
 pub(crate) use policy::{OnFailure, Then};
 
@@ -44,7 +46,7 @@ const DEFAULT_ARI_PASSWORD: &str = "asterisk";
 const DEFAULT_ARI_APP: &str = "voxtra";
 
 /// A configuration that holds together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     /// What the file says, with all defaults.
     pub(crate) root: Root,
@@ -228,8 +230,11 @@ impl Config {
         let sizes = [
             (["plugins", "max_component_mib"], self.root.plugins.max_component_mib, 1, 1024),
             (["plugins", "max_instances"], self.root.plugins.max_instances, 1, 20_000),
+            (["plugins", "compile_ms"], self.root.plugins.compile_ms, 1_000, 3_600_000),
+            (["plugins", "compile_memory_mib"], self.root.plugins.compile_memory_mib, 64, 65_536),
             (["limits", "max_calls"], self.root.limits.max_calls, 1, 100_000),
             (["limits", "call_ms"], self.root.limits.call_ms, 1_000, 604_800_000),
+            (["limits", "start_budget_ms"], self.root.limits.start_budget_ms, 50, 60_000),
             (["limits", "handler_grace_ms"], self.root.limits.handler_grace_ms, 0, 600_000),
             (["limits", "hook_ms"], self.root.limits.hook_ms, 0, 600_000),
             (["limits", "memory_mib"], self.root.limits.memory_mib, 1, 4096),

@@ -274,6 +274,9 @@ section! {
         cache_dir: Option<String> = None,
         max_component_mib: u32 = 64,
         max_instances: u32 = 2_500,
+        /// What compiling one component may take, in a process of its own.
+        compile_ms: u32 = 120_000,
+        compile_memory_mib: u32 = 1_024,
     }
 }
 
@@ -282,6 +285,8 @@ section! {
     Limits {
         max_calls: u32 = 2_000,
         call_ms: u32 = 14_400_000,
+        /// A call whose handler cannot begin within it is refused at once.
+        start_budget_ms: u32 = 1_000,
         handler_grace_ms: u32 = 5_000,
         hook_ms: u32 = 5_000,
         memory_mib: u32 = 64,
@@ -289,6 +294,8 @@ section! {
         table_elements: u32 = 40_000,
         host_call_bytes: u32 = 1_048_576,
         handles: u32 = 1_000,
+        /// 0: any number.
+        verbs_per_second: u32 = 200,
     }
 }
 

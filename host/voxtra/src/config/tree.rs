@@ -5,7 +5,7 @@
 //! were copied, so that a small file cannot grow into a large one.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
@@ -53,9 +53,9 @@ pub(crate) enum Kind {
     /// Text in which a variable of the environment stood. Never shown: it may be a secret.
     FromEnv(String),
     /// A list.
-    List(Vec<Rc<Node>>),
+    List(Vec<Arc<Node>>),
     /// Keys and values; no key twice.
-    Map(Vec<(Key, Rc<Node>)>),
+    Map(Vec<(Key, Arc<Node>)>),
 }
 
 /// The key of a map. Keys are text, whatever they look like.
@@ -69,7 +69,7 @@ pub(crate) struct Key {
 
 impl Node {
     fn new(line: usize, kind: Kind) -> Result<Self, ConfigError> {
-        let children: Box<dyn Iterator<Item = &Rc<Node>>> = match &kind {
+        let children: Box<dyn Iterator<Item = &Arc<Node>>> = match &kind {
             Kind::List(items) => Box::new(items.iter()),
             Kind::Map(entries) => Box::new(entries.iter().map(|(_, value)| value)),
             _ => Box::new(std::iter::empty()),
@@ -97,7 +97,7 @@ impl Node {
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         match &self.kind {
             Kind::Map(entries) => entries.iter().find(|(k, _)| k.text == key).map(|(_, value)| value.as_ref()),
-            Kind::List(items) => key.parse::<usize>().ok().and_then(|n| items.get(n)).map(Rc::as_ref),
+            Kind::List(items) => key.parse::<usize>().ok().and_then(|n| items.get(n)).map(Arc::as_ref),
             _ => None,
         }
     }
@@ -139,15 +139,15 @@ pub(crate) fn parse(
     match builder.root.take() {
         None => Ok(Node::empty()),
         Some(root) if root.kind == Kind::Null => Ok(Node::empty()),
-        Some(root) => Ok(Rc::unwrap_or_clone(root)),
+        Some(root) => Ok(Arc::unwrap_or_clone(root)),
     }
 }
 
 struct Builder<'a> {
     substitute: &'a dyn Fn(&str) -> Result<Option<String>, String>,
     open: Vec<Open>,
-    anchors: HashMap<usize, Rc<Node>>,
-    root: Option<Rc<Node>>,
+    anchors: HashMap<usize, Arc<Node>>,
+    root: Option<Arc<Node>>,
     documents: usize,
 }
 
@@ -159,12 +159,12 @@ struct Open {
 }
 
 enum OpenKind {
-    List(Vec<Rc<Node>>),
+    List(Vec<Arc<Node>>),
     /// The one value of a list stands for the list.
-    OldEnum(Vec<Rc<Node>>),
+    OldEnum(Vec<Arc<Node>>),
     Map {
-        entries: Vec<(Key, Rc<Node>)>,
-        merged: Vec<(Key, Rc<Node>)>,
+        entries: Vec<(Key, Arc<Node>)>,
+        merged: Vec<(Key, Arc<Node>)>,
         key: Option<Key>,
     },
 }
@@ -188,7 +188,7 @@ impl Builder<'_> {
                 if node.kind == Kind::Null {
                     node.line = self.line_to_look_at(line);
                 }
-                self.value(Rc::new(node), anchor)
+                self.value(Arc::new(node), anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.begin(Open { line, anchor, what: list_of(line, tag.as_deref())? })
@@ -206,7 +206,7 @@ impl Builder<'_> {
                 Some(_) if self.wants_key() => {
                     Err(ConfigError::at(line, "an alias stands for a key; write the key out"))
                 }
-                Some(node) => self.value(Rc::clone(node), 0),
+                Some(node) => self.value(Arc::clone(node), 0),
                 None => Err(ConfigError::at(line, "an alias stands inside its own anchor; write the value out")),
             },
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
@@ -242,7 +242,7 @@ impl Builder<'_> {
         let kind = match what {
             OpenKind::List(items) => Kind::List(items),
             OpenKind::OldEnum(items) => match items.as_slice() {
-                [value] => return self.value(Rc::clone(value), anchor),
+                [value] => return self.value(Arc::clone(value), anchor),
                 _ => return Err(ConfigError::at(line, "this tag takes a list of one value; write the value alone")),
             },
             OpenKind::Map { mut entries, merged, .. } => {
@@ -254,7 +254,7 @@ impl Builder<'_> {
                 Kind::Map(entries)
             }
         };
-        let node = Rc::new(Node::new(line, kind)?);
+        let node = Arc::new(Node::new(line, kind)?);
         self.value(node, anchor)
     }
 
@@ -265,9 +265,9 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn value(&mut self, node: Rc<Node>, anchor: usize) -> Result<(), ConfigError> {
+    fn value(&mut self, node: Arc<Node>, anchor: usize) -> Result<(), ConfigError> {
         if anchor != 0 {
-            self.anchors.insert(anchor, Rc::clone(&node));
+            self.anchors.insert(anchor, Arc::clone(&node));
         }
         match self.open.last_mut().map(|open| &mut open.what) {
             None => self.root = Some(node),
@@ -300,12 +300,12 @@ impl Builder<'_> {
 }
 
 /// `<<: *defaults` and `<<: [*a, *b]`: the keys of other maps, of which the first counts.
-fn merge(node: &Rc<Node>, merged: &mut Vec<(Key, Rc<Node>)>) -> Result<(), ConfigError> {
+fn merge(node: &Arc<Node>, merged: &mut Vec<(Key, Arc<Node>)>) -> Result<(), ConfigError> {
     match &node.kind {
         Kind::Map(entries) => {
             for (key, value) in entries {
                 if !merged.iter().any(|(k, _)| k.text == key.text) {
-                    merged.push((key.clone(), Rc::clone(value)));
+                    merged.push((key.clone(), Arc::clone(value)));
                 }
             }
             Ok(())

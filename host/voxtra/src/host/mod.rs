@@ -1,6 +1,7 @@
 //! What every command that takes calls puts together: runtimes, handlers, the switchboard of calls.
 
 pub(crate) mod batches;
+pub(crate) mod handlers;
 pub(crate) mod hooks;
 mod listener;
 pub(crate) mod operator;
@@ -19,10 +20,10 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime as Tokio};
 use voxtra_core::EventSink;
 use voxtra_core::store::FakeStore;
-use voxtra_plugins::{Handler, Limits, Runtime, RuntimeOptions};
+use voxtra_plugins::{Aside, CompileLimits, Handler, Limits, Runtime, RuntimeOptions};
 use voxtra_session::{Host, HostPorts, Runtimes};
 
-use crate::config::{Config, Lookup};
+use crate::config::{self, Config, Lookup};
 
 pub(crate) use plan::{Plan, handler_of};
 
@@ -70,16 +71,30 @@ pub(crate) fn wasm_runtime(config: &Config, lookup: Lookup<'_>) -> anyhow::Resul
         max_instances: plugins.max_instances,
         max_component_bytes: u64::from(plugins.max_component_mib) << 20,
         cache_dir: config.cache_dir(lookup),
+        compiler: Some(compiler(plugins)?),
         limits: Limits {
             memory_bytes: count(limits.memory_mib) << 20,
             table_elements: count(limits.table_elements),
             cpu: Duration::from_millis(limits.cpu_ms.into()),
             host_call_bytes: count(limits.host_call_bytes),
             handles: count(limits.handles),
+            verbs_per_second: limits.verbs_per_second,
         },
         ..RuntimeOptions::default()
     };
     Ok(Runtime::new(options)?)
+}
+
+/// This program again, as a child with limits.
+pub(crate) fn compiler(plugins: &config::Plugins) -> anyhow::Result<Aside> {
+    let program = std::env::current_exe().context("the host does not find its own program; start it by its path")?;
+    let limits = CompileLimits {
+        memory_bytes: u64::from(plugins.compile_memory_mib) << 20,
+        cpu: Duration::from_millis(plugins.compile_ms.into()),
+        time: Duration::from_millis(plugins.compile_ms.into()),
+        ..CompileLimits::default()
+    };
+    Ok(Aside { program, args: Vec::new(), limits })
 }
 
 /// A handler in a line.

@@ -4,17 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use voxtra_artifacts::store::HistoryEntry;
+use voxtra_artifacts::{HandlerKey, VersionPrefix};
 use voxtra_core::{BoxFuture, CallId, TenantId, wire};
+use voxtra_loader::{Keeper, VersionLine};
 use voxtra_services::batch::{BatchOptions, Target};
 use voxtra_services::webhooks::WebhookSink;
 use voxtra_session::{ActiveCall, Host};
 
 use super::batches::BatchDesk;
-use crate::admin::{Answer, Answers, BatchQuestion, Question};
+use crate::admin::{Answer, Answers, BatchQuestion, HandlerQuestion, Question};
 
 /// Answers for one host.
 pub(crate) struct Operator {
     pub(crate) host: Arc<Host>,
+    pub(crate) keeper: Keeper,
     pub(crate) batches: Arc<BatchDesk>,
     pub(crate) webhooks: Arc<WebhookSink>,
     pub(crate) tenants: Vec<TenantId>,
@@ -56,6 +60,22 @@ impl Operator {
                 json!({"id": id})
             }
             Question::BatchResult { id } => self.batches.result_csv(&id).await?.into(),
+            Question::Handlers => self.keeper.list().await?.iter().map(version_json).collect(),
+            Question::HandlerHistory(asked) => {
+                self.keeper.history(key(&asked)?).await?.iter().map(history_json).collect()
+            }
+            Question::HandlerRollBack(asked) => {
+                let version = self.keeper.roll_back(key(&asked)?, prefix(&asked)?, asked.by).await?;
+                json!({"version": version.short()})
+            }
+            Question::HandlerPin(asked) => {
+                let version = self.keeper.pin(key(&asked)?, prefix(&asked)?, asked.by).await?;
+                json!({"version": version.short()})
+            }
+            Question::HandlerUnpin(asked) => {
+                self.keeper.unpin(key(&asked)?, asked.by).await?;
+                Value::Null
+            }
             Question::WebhooksWake => {
                 self.webhooks.wake();
                 Value::Null
@@ -74,6 +94,36 @@ impl Operator {
         let refused = refused.iter().map(|row| json!({"line": row.line, "number": row.number, "reason": row.reason}));
         Ok(json!({"id": id.as_str(), "refused": refused.collect::<Vec<_>>()}))
     }
+}
+
+fn key(asked: &HandlerQuestion) -> anyhow::Result<HandlerKey> {
+    Ok(HandlerKey::new(&TenantId::new(asked.tenant.as_str()), &asked.name.as_str().into())?)
+}
+
+fn prefix(asked: &HandlerQuestion) -> anyhow::Result<Option<VersionPrefix>> {
+    Ok(asked.version.as_deref().map(str::parse).transpose()?)
+}
+
+fn version_json(line: &VersionLine) -> Value {
+    json!({
+        "tenant": line.key.tenant(),
+        "name": line.key.handler(),
+        "version": line.serving,
+        "pinned": line.pinned,
+        "versions": line.versions,
+    })
+}
+
+fn history_json(entry: &HistoryEntry) -> Value {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.at_ms);
+    json!({
+        "at": wire::timestamp(at),
+        "why": entry.why.as_str(),
+        "version": entry.version.short(),
+        "current": entry.current.short(),
+        "by": entry.by,
+        "note": entry.note,
+    })
 }
 
 fn options(asked: BatchQuestion) -> anyhow::Result<BatchOptions> {

@@ -72,6 +72,7 @@ fn options(config: &Config) -> HostOptions {
     HostOptions {
         max_calls: usize::try_from(limits.max_calls).unwrap_or(usize::MAX),
         call_limit: time(limits.call_ms),
+        start_budget: time(limits.start_budget_ms),
         handler_grace: time(limits.handler_grace_ms),
         hook_limit: time(limits.hook_ms),
         recording_limit: time(config.root.recordings.max_ms),

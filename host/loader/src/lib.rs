@@ -1,0 +1,16 @@
+//! Keeps the components that take calls as the plugin directory says, while calls are up: looks, waits until a file has
+//! settled, checks its signature, has it compiled aside, starts it once, writes down that it is good, and only then gives
+//! new calls the new version by handing over one [`Snapshot`]. Calls that are up keep theirs.
+//!
+//! What fails at any of these steps changes nothing but what is told. It reads no component into the host that did not
+//! pass them, routes no call and knows no PBX.
+
+pub mod job;
+pub mod loader;
+pub mod snapshot;
+pub mod thread;
+
+pub use job::Refused;
+pub use loader::{Loader, LoaderError, LoaderOptions, News, Serving};
+pub use snapshot::{Component, Snapshot};
+pub use thread::{Keeper, OperatorError, VersionLine};

@@ -1,0 +1,88 @@
+//! What takes calls from now on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use voxtra_artifacts::HandlerKey;
+use voxtra_directory::{Directory, HandlerPlan};
+use voxtra_plugins::{Catalog, FilterComponent, Handler, Kind, Limits, RouterComponent};
+
+/// A component that has passed every check.
+#[derive(Clone)]
+pub enum Component {
+    /// Does what a call does.
+    Handler(Handler),
+    /// Chooses a handler.
+    Router(RouterComponent),
+    /// Sees events before they leave.
+    Filter(FilterComponent),
+}
+
+impl Component {
+    /// The first 12 hexadecimal digits of its content's SHA-256.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        match self {
+            Self::Handler(handler) => handler.version(),
+            Self::Router(router) => router.version(),
+            Self::Filter(filter) => filter.version(),
+        }
+    }
+}
+
+/// The directory and the components that serve it: everything that a new call needs, in one piece.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// What the plugin directory says.
+    pub directory: Arc<Directory>,
+    /// The components, each within its limits and capabilities.
+    pub catalog: Catalog,
+}
+
+impl Snapshot {
+    /// Of the components that are loaded, those that the directory still names, narrowed to what it gives them.
+    pub(crate) fn new(directory: &Arc<Directory>, loaded: &BTreeMap<HandlerKey, Component>) -> Self {
+        let (mut handlers, mut routers, mut filters) = (Vec::new(), Vec::new(), Vec::new());
+        for (tenant, plan) in &directory.tenants {
+            let of = |name: &str| loaded.get(&HandlerKey::new(tenant, &name.into()).ok()?);
+            for plan in plan.handlers.values() {
+                if let Some(Component::Handler(handler)) = of(plan.name.as_str()) {
+                    handlers.push(handler.clone().narrowed(limits(plan), plan.grants.capabilities()));
+                }
+            }
+            routers.extend(plan.routers.iter().filter_map(|rule| match of(&rule_name(Kind::Router, &rule.name))? {
+                Component::Router(router) => Some(router.clone()),
+                _ => None,
+            }));
+            filters.extend(plan.filters.iter().filter_map(|rule| match of(&rule_name(Kind::Filter, &rule.name))? {
+                Component::Filter(filter) => Some(filter.clone()),
+                _ => None,
+            }));
+        }
+        let catalog = Catalog::from_handlers(handlers).with_routers(routers).with_filters(filters);
+        Self { directory: Arc::clone(directory), catalog }
+    }
+}
+
+/// What a rule is called among the handlers: it may have a handler's name.
+pub(crate) fn rule_name(kind: Kind, name: &str) -> String {
+    match kind {
+        Kind::Handler => name.to_owned(),
+        Kind::Router => format!("{name}.router"),
+        Kind::Filter => format!("{name}.filter"),
+    }
+}
+
+fn limits(plan: &HandlerPlan) -> Limits {
+    let limits = &plan.limits;
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    Limits {
+        memory_bytes: count(limits.memory_mib << 20),
+        table_elements: count(limits.table_elements),
+        cpu: Duration::from_millis(limits.cpu_ms),
+        host_call_bytes: count(limits.host_call_bytes),
+        handles: count(limits.handles),
+        verbs_per_second: u32::try_from(limits.verbs_per_second).unwrap_or(u32::MAX),
+    }
+}

@@ -1,0 +1,226 @@
+//! The loader on a thread of its own, and the operator's questions to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::oneshot;
+use voxtra_artifacts::store::{Author, HistoryEntry, StoreError};
+use voxtra_artifacts::{HandlerKey, Version, VersionPrefix};
+use voxtra_directory::{Watch, WatchOptions};
+
+use crate::job::Refused;
+use crate::loader::{Loader, Serving};
+
+/// How soon work that is under way is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// When nothing is known to be due; the directory's hints come more often.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// And at least so long is waited.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// A component in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionLine {
+    /// Whose and which.
+    pub key: HandlerKey,
+    /// The first 12 digits of the version that new calls get.
+    pub serving: String,
+    /// Whether it is pinned.
+    pub pinned: bool,
+    /// How many versions are known of it.
+    pub versions: usize,
+}
+
+/// The operator cannot have it.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// What is asked for is not there, or cannot be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The version does not load any more.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The host is stopping.
+    #[error("the host is stopping; ask again when it has started")]
+    Stopping,
+}
+
+enum Message {
+    /// Something may have changed in the directory.
+    Look,
+    List(oneshot::Sender<Vec<VersionLine>>),
+    History(HandlerKey, oneshot::Sender<Result<Vec<HistoryEntry>, OperatorError>>),
+    RollBack(HandlerKey, Option<VersionPrefix>, String, oneshot::Sender<Result<Version, OperatorError>>),
+    Pin(HandlerKey, Option<VersionPrefix>, String, oneshot::Sender<Result<Version, OperatorError>>),
+    Unpin(HandlerKey, String, oneshot::Sender<Result<(), OperatorError>>),
+}
+
+/// Speaks to the loader's thread, which ends when all of these are dropped.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    messages: Arc<Sender<Message>>,
+}
+
+impl Keeper {
+    /// Watches the directory from now on. The loader has begun already.
+    ///
+    /// # Errors
+    /// When there can be no thread, or the directory cannot be watched.
+    pub fn start(mut loader: Loader, mut serving: Box<dyn Serving>, options: WatchOptions) -> std::io::Result<Self> {
+        let mut watch = Watch::start(loader.dir(), options).map_err(std::io::Error::other)?;
+        let (messages, inbox) = channel();
+        let messages = Arc::new(messages);
+        // Weak: the loader ends when nobody but the directory has anything to say any more.
+        let hints = Arc::downgrade(&messages);
+        thread::Builder::new().name("voxtra-hints".into()).spawn(move || {
+            while watch.blocking_next().is_some() {
+                let sent = hints.upgrade().map(|messages| messages.send(Message::Look));
+                if !matches!(sent, Some(Ok(()))) {
+                    return;
+                }
+            }
+        })?;
+        thread::Builder::new().name("voxtra-loader".into()).spawn(move || run(&mut loader, &mut *serving, &inbox))?;
+        Ok(Self { messages })
+    }
+
+    /// Every component that takes calls.
+    ///
+    /// # Errors
+    /// [`OperatorError::Stopping`]
+    pub async fn list(&self) -> Result<Vec<VersionLine>, OperatorError> {
+        self.ask(Message::List).await
+    }
+
+    /// What became current when, and why; the latest last.
+    ///
+    /// # Errors
+    /// [`OperatorError`]
+    pub async fn history(&self, key: HandlerKey) -> Result<Vec<HistoryEntry>, OperatorError> {
+        self.ask(|answer| Message::History(key, answer)).await?
+    }
+
+    /// Gives new calls an earlier version: the one before, or the one whose digits are given. Returns it.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; what runs goes on then.
+    pub async fn roll_back(
+        &self,
+        key: HandlerKey,
+        to: Option<VersionPrefix>,
+        by: String,
+    ) -> Result<Version, OperatorError> {
+        self.ask(|answer| Message::RollBack(key, to, by, answer)).await?
+    }
+
+    /// Keeps a version whatever is put into the directory: the current one, or the one whose digits are given.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; what runs goes on then.
+    pub async fn pin(&self, key: HandlerKey, to: Option<VersionPrefix>, by: String) -> Result<Version, OperatorError> {
+        self.ask(|answer| Message::Pin(key, to, by, answer)).await?
+    }
+
+    /// Takes what is in the directory again.
+    ///
+    /// # Errors
+    /// [`OperatorError`]
+    pub async fn unpin(&self, key: HandlerKey, by: String) -> Result<(), OperatorError> {
+        self.ask(|answer| Message::Unpin(key, by, answer)).await?
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, OperatorError> {
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(question(answer)).map_err(|_| OperatorError::Stopping)?;
+        answered.await.map_err(|_| OperatorError::Stopping)
+    }
+}
+
+fn run(loader: &mut Loader, serving: &mut dyn Serving, inbox: &Receiver<Message>) {
+    let mut wait = Duration::ZERO;
+    loop {
+        match inbox.recv_timeout(wait) {
+            Ok(message) => answer(loader, serving, message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = Instant::now();
+        let due = loader.step(now, serving).map_or(IDLE, |at| at.saturating_duration_since(now).max(SHORTEST));
+        wait = if loader.is_working() { due.min(LOOK_EVERY) } else { due };
+    }
+}
+
+fn answer(loader: &mut Loader, serving: &mut dyn Serving, message: Message) {
+    // Who has asked may have gone.
+    match message {
+        Message::Look => loader.look(Instant::now(), serving),
+        Message::List(answer) => drop(answer.send(list(loader))),
+        Message::History(key, answer) => drop(answer.send(history(loader, &key))),
+        Message::RollBack(key, to, by, answer) => drop(answer.send(roll_back(loader, serving, &key, to, &by))),
+        Message::Pin(key, to, by, answer) => drop(answer.send(pin(loader, serving, &key, to, &by))),
+        Message::Unpin(key, by, answer) => drop(answer.send(unpin(loader, &key, &by))),
+    }
+}
+
+fn list(loader: &Loader) -> Vec<VersionLine> {
+    let line = |key: &HandlerKey, serving: &str| {
+        let known = loader.versions().get(key).ok().flatten();
+        let (pinned, versions) = known.map_or((false, 0), |known| {
+            let versions: BTreeSet<Version> = known.record.history().iter().map(|entry| entry.version).collect();
+            (known.record.pin().is_some(), versions.len())
+        });
+        VersionLine { key: key.clone(), serving: serving.to_owned(), pinned, versions }
+    };
+    loader.loaded().map(|(key, component)| line(key, component.version())).collect()
+}
+
+fn history(loader: &Loader, key: &HandlerKey) -> Result<Vec<HistoryEntry>, OperatorError> {
+    let known = loader.versions().get(key)?.ok_or_else(|| StoreError::UnknownHandler(key.clone()))?;
+    Ok(known.record.history().to_vec())
+}
+
+fn roll_back(
+    loader: &mut Loader,
+    serving: &mut dyn Serving,
+    key: &HandlerKey,
+    to: Option<VersionPrefix>,
+    by: &str,
+) -> Result<Version, OperatorError> {
+    let before = loader.versions().current(key)?;
+    let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?;
+    let version = loader.versions().rollback(key, to, &author(by))?;
+    if let Err(refused) = loader.serve_version(key, version, serving) {
+        // The store goes back to what really serves.
+        loader.versions().rollback(key, before, &author(by).saying("the earlier version does not load"))?;
+        return Err(refused.into());
+    }
+    Ok(version)
+}
+
+fn pin(
+    loader: &mut Loader,
+    serving: &mut dyn Serving,
+    key: &HandlerKey,
+    to: Option<VersionPrefix>,
+    by: &str,
+) -> Result<Version, OperatorError> {
+    let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?;
+    let version = loader.versions().pin(key, to, &author(by))?;
+    loader.serve_version(key, version, serving)?;
+    Ok(version)
+}
+
+fn unpin(loader: &mut Loader, key: &HandlerKey, by: &str) -> Result<(), OperatorError> {
+    loader.versions().unpin(key, &author(by))?;
+    loader.again(Instant::now(), key);
+    Ok(())
+}
+
+fn author(by: &str) -> Author {
+    Author::new(by, SystemTime::now())
+}

@@ -1,0 +1,247 @@
+//! The handlers that run: as the plugin directory says, while calls are up.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::runtime::Handle;
+use voxtra_core::{Capabilities, Capability, TenantId};
+use voxtra_directory::{Dial, Directory, Grants, HostCeiling, Limits, TenantPlan, WatchOptions};
+use voxtra_loader::{Keeper, Loader, LoaderOptions, News, Serving, Snapshot};
+use voxtra_session::Host;
+
+use super::{Plan, describe, services};
+use crate::config::{self, Config, Lookup};
+
+/// Everything of the plugin directory that is good has been loaded.
+pub(crate) struct Begun {
+    loader: Loader,
+    /// What takes calls at first.
+    pub(crate) snapshot: Snapshot,
+}
+
+/// Loads the directory, and tells of each component.
+pub(crate) fn begin(config: &Config, dir: PathBuf, lookup: Lookup<'_>, guests: &Handle) -> anyhow::Result<Begun> {
+    check_there(&dir)?;
+    let runtime = super::wasm_runtime(config, lookup)?;
+    let mut options = LoaderOptions::new(dir, config.state_dir(lookup).join("versions"));
+    options.ceiling = ceiling(config);
+    let mut loader = Loader::open(runtime, guests.clone(), options)?;
+    let mut first = First::default();
+    loader.begin(&mut first)?;
+    let snapshot = first.snapshot.unwrap_or_else(|| loader.snapshot());
+    snapshot.catalog.handlers().for_each(|handler| tracing::info!("loaded {}", describe(handler)));
+    first.faults.iter().for_each(|fault| tracing::warn!("not loaded: {fault}"));
+    Ok(Begun { loader, snapshot })
+}
+
+/// At the start there has to be a directory; later, one that is gone may come back.
+fn check_there(dir: &Path) -> anyhow::Result<()> {
+    match std::fs::read_dir(dir) {
+        Ok(_) => Ok(()),
+        Err(error) => anyhow::bail!(
+            "the plugin directory {} cannot be read ({error}); create it, or name another with --plugins",
+            dir.display()
+        ),
+    }
+}
+
+/// Loads the directory for a look, and keeps nothing of it. Returns what was wrong, a sentence each.
+pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow::Result<(Snapshot, Vec<String>)> {
+    check_there(&dir)?;
+    let versions = std::env::temp_dir().join(format!("voxtra-look-{}", uuid::Uuid::new_v4()));
+    let guests = super::guest_runtime()?;
+    let mut options = LoaderOptions::new(dir, &versions);
+    options.ceiling = ceiling(config);
+    let mut first = First::default();
+    let loaded = super::wasm_runtime(config, lookup).and_then(|runtime| {
+        let mut loader = Loader::open(runtime, guests.handle().clone(), options)?;
+        loader.begin(&mut first)?;
+        Ok(loader.snapshot())
+    });
+    guests.shutdown_background();
+    let _ = std::fs::remove_dir_all(&versions);
+    Ok((loaded?, first.faults))
+}
+
+impl Begun {
+    /// From now on what changes in the directory is what new calls get.
+    pub(crate) fn keep(self, config: &Config, host: &Arc<Host>) -> anyhow::Result<Keeper> {
+        let live = Live { host: Arc::clone(host), config: config.clone() };
+        Ok(Keeper::start(self.loader, Box::new(live), WatchOptions::default())?)
+    }
+}
+
+/// A configuration with what the tenants' own files say. Where both speak of a tenant, `voxtra.yaml` counts.
+pub(crate) fn with_tenants(config: &Config, directory: &Directory) -> Config {
+    let mut config = config.clone();
+    for (name, plan) in &directory.tenants {
+        let tenant = config.root.tenants.entry(name.as_str().to_owned()).or_default();
+        add(tenant, plan);
+    }
+    config
+}
+
+fn add(tenant: &mut config::Tenant, plan: &TenantPlan) {
+    let settings = &plan.settings;
+    if tenant.app_name.is_empty() {
+        tenant.app_name = settings.app_name.clone().unwrap_or_default();
+    }
+    if tenant.pbx.is_empty() {
+        tenant.pbx.clone_from(&settings.pbx);
+    }
+    if tenant.recording_sinks.is_empty() {
+        tenant.recording_sinks.clone_from(&settings.recording_sinks);
+    }
+    tenant.on_failure = tenant.on_failure.take().or_else(|| settings.on_failure.as_ref().map(on_failure));
+    let says_whom = |dial: &&Dial| !(dial.patterns.is_empty() && dial.endpoints.is_empty() && dial.contexts.is_empty());
+    tenant.dial = tenant.dial.take().or_else(|| settings.grants.dial.as_ref().filter(says_whom).map(dial));
+    for (own, theirs) in [
+        (&mut tenant.dialplan.transfer_context, &settings.dialplan.transfer_context),
+        (&mut tenant.dialplan.queue_context, &settings.dialplan.queue_context),
+        (&mut tenant.dialplan.machine_detection_context, &settings.dialplan.machine_detection_context),
+    ] {
+        if own.is_empty() {
+            own.clone_from(theirs);
+        }
+    }
+    for handler in plan.handlers.values() {
+        tenant.routes.extend(handler.routes.iter().map(|route| {
+            let mut metadata = handler.metadata.clone();
+            metadata.extend(route.metadata.clone());
+            config::Route {
+                extension: route.extension.clone(),
+                number: route.number.clone(),
+                handler: handler.name.as_str().to_owned(),
+                metadata: metadata.into_iter().collect::<serde_json::Map<String, Value>>(),
+                name: route.name.clone(),
+                on_failure: handler.on_failure.as_ref().map(on_failure),
+                ..config::Route::default()
+            }
+        }));
+    }
+}
+
+fn on_failure(policy: &voxtra_directory::OnFailure) -> config::OnFailure {
+    let then = match &policy.then {
+        voxtra_directory::Then::HangUp => config::Then::HangUp,
+        voxtra_directory::Then::Transfer(target) => config::Then::Transfer(target.clone()),
+        voxtra_directory::Then::Handler(name) => config::Then::Handler(name.as_str().to_owned()),
+    };
+    config::OnFailure { play: policy.play.clone(), then }
+}
+
+fn dial(dial: &Dial) -> config::Dial {
+    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    config::Dial {
+        patterns: dial.patterns.clone(),
+        endpoint: dial.endpoint.clone(),
+        endpoints: dial.endpoints.clone(),
+        caller_ids: dial.caller_ids.clone(),
+        contexts: dial.contexts.clone(),
+        max_concurrent: count(dial.limits.max_concurrent),
+        max_per_minute: count(dial.limits.max_per_minute),
+        batches: dial.batches,
+    }
+}
+
+/// What the configuration allows at most, and what a tenant has that says nothing.
+fn ceiling(config: &Config) -> HostCeiling {
+    let written = &config.root.limits;
+    let mut limits = Limits::default();
+    for (figure, value) in [
+        (&mut limits.memory_mib, written.memory_mib),
+        (&mut limits.cpu_ms, written.cpu_ms),
+        (&mut limits.table_elements, written.table_elements),
+        (&mut limits.host_call_bytes, written.host_call_bytes),
+        (&mut limits.handles, written.handles),
+        (&mut limits.call_ms, written.call_ms),
+        (&mut limits.handler_grace_ms, written.handler_grace_ms),
+        (&mut limits.hook_ms, written.hook_ms),
+        (&mut limits.max_calls, written.max_calls),
+        (&mut limits.verbs_per_second, written.verbs_per_second),
+        (&mut limits.max_keys, config.root.store.max_keys),
+        (&mut limits.stored_mib, config.root.store.max_mib),
+    ] {
+        *figure = value.into();
+    }
+    // Whom a tenant may call is said by its section `dial`, in either file; without one it calls nobody.
+    let plain = Capabilities::ALL.without(Capability::Http).without(Capability::Dial);
+    let grants = Grants { plain, dial: Some(Dial::default()), http: None };
+    HostCeiling {
+        limits,
+        defaults: limits,
+        grants,
+        max_component_bytes: u64::from(config.root.plugins.max_component_mib) << 20,
+        ..HostCeiling::default()
+    }
+}
+
+/// What is served before there is a host.
+#[derive(Default)]
+struct First {
+    snapshot: Option<Snapshot>,
+    faults: Vec<String>,
+}
+
+impl Serving for First {
+    fn serve(&mut self, snapshot: Snapshot) {
+        self.snapshot = Some(snapshot);
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Refused { why, .. } | News::Trouble(why) => self.faults.push(why),
+            News::Problem(problem) => self.faults.push(problem.to_string()),
+            News::Swapped { .. } | News::Gone { .. } => {}
+        }
+    }
+}
+
+/// A host with calls.
+struct Live {
+    host: Arc<Host>,
+    /// As the file has it, without the tenants' own files.
+    config: Config,
+}
+
+impl Serving for Live {
+    fn serve(&mut self, snapshot: Snapshot) {
+        let config = with_tenants(&self.config, &snapshot.directory);
+        let policies = services::dial_policies(&config);
+        let plan = Plan::of_config(&config, snapshot.catalog);
+        match (plan, policies) {
+            (Ok(plan), Ok(policies)) => {
+                // Routes first: they may name a handler that is new.
+                self.host.set_handlers(Arc::new(plan.catalog));
+                self.host.set_router(plan.router);
+                if let Err(why) = self.host.set_dial_policies(policies) {
+                    tracing::error!(why, "whom tenants may call stays as it was");
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "the plugin directory's routes cannot be used; what runs goes on");
+            }
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        tell(&news);
+    }
+}
+
+fn tell(news: &News) {
+    match news {
+        News::Swapped { key, from, to, signed_by } => {
+            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
+            let (from, signed_by) = (from.as_deref().unwrap_or("none"), signed_by.as_deref().unwrap_or("nobody"));
+            tracing::info!(%tenant, %handler, from, to, signed_by, "new calls get another version");
+        }
+        News::Refused { why, .. } => tracing::warn!("not loaded: {why}"),
+        News::Gone { key } => {
+            tracing::info!(tenant = %key.tenant(), handler = %key.handler(), "gone from the plugin directory")
+        }
+        News::Problem(problem) => tracing::warn!("not loaded: {problem}"),
+        News::Trouble(why) => tracing::error!("{why}"),
+    }
+}

@@ -1,0 +1,137 @@
+//! Handlers are replaced while calls are up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tokio::time::sleep;
+use voxtra_e2e::caller::call;
+use voxtra_e2e::served::{ECHO, LONG, MINIMAL};
+use voxtra_e2e::{Reflector, Served, Setup, serve};
+use voxtra_test_support::host::guests;
+use voxtra_test_support::{Host, Scenario, Sipp};
+
+/// A component's bytes as another version of it: with a custom section that nobody reads.
+fn version(guest: &str, number: usize) -> Result<Vec<u8>> {
+    let file = guests().join(guest).with_extension("wasm");
+    let mut wasm = fs::read(&file).with_context(|| format!("{}: run `cargo xtask guests`", file.display()))?;
+    let payload = format!("\x07version{number:06}");
+    wasm.extend([0, u8::try_from(payload.len())?]);
+    wasm.extend(payload.as_bytes());
+    Ok(wasm)
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    let aside = path.with_extension("new");
+    fs::write(&aside, bytes)?;
+    Ok(fs::rename(aside, path)?)
+}
+
+fn plugin(served: &Served, name: &str) -> PathBuf {
+    served.folder().join("plugins").join(format!("{name}.wasm"))
+}
+
+/// How long until the host says that new calls get what was put there.
+async fn swapped(served: &mut Served, swaps_before: usize) -> Result<Duration> {
+    let began = Instant::now();
+    while served.host.count("new calls get another version") <= swaps_before {
+        ensure!(began.elapsed() < LONG, "no swap:\n{}", served.host.last_lines());
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(began.elapsed())
+}
+
+/// Makes a call that is over at once, and returns the version that took it.
+async fn version_of_new_call(served: &mut Served) -> Result<String> {
+    served.log.follow(&served.host);
+    let before = served.log.count("session.created");
+    ensure!(call(served.sip(), MINIMAL).await?.wait_for_bye(LONG).await, "the call is still up");
+    served.until("the call is known", LONG, |log| log.count("session.created") > before).await?;
+    Ok(served.log.of_kind("session.created").last().unwrap().text("version").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls() -> Result<()> {
+    const CALLS: u32 = 200;
+    const SWAPS: usize = 50;
+    const EVERY: Duration = Duration::from_millis(1_200);
+
+    let name = "fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls";
+    serve(name, Setup::default(), async |served| {
+        let (tree, reflector) = (served.pbx.tree().clone(), Reflector::open()?);
+        let stay = EVERY * u32::try_from(SWAPS)? + Duration::from_secs(12);
+        let callers = Scenario::HangUpAfter(stay);
+        let limit = stay + Duration::from_secs(40);
+        let callers =
+            Sipp { calls: CALLS, rate: 33, media: Some(reflector.address()), limit, ..Sipp::new(callers, ECHO) };
+        let callers = callers.start(&tree, served.sip())?;
+        ensure!(served.pbx.wait_for_channels(2 * CALLS as usize, LONG).await?, "{CALLS} calls are not up");
+        let mut took = Vec::new();
+        let mut versions = Vec::new();
+        for n in 1..=SWAPS {
+            let began = Instant::now();
+            let before = served.host.count("new calls get another version");
+            put(&plugin(served, "minimal"), &version("minimal", n)?)?;
+            // The handler of the calls that are up is replaced as well.
+            if n % 10 == 0 {
+                put(&plugin(served, "echo"), &version("echo", n)?)?;
+            }
+            took.push(swapped(served, before).await?);
+            if n % 10 == 5 {
+                versions.push(version_of_new_call(served).await?);
+            }
+            sleep(EVERY.saturating_sub(began.elapsed())).await;
+        }
+        took.sort();
+        println!("{name}: a swap took {:?} (p50), {:?} (the longest)", took[took.len() / 2], took[took.len() - 1]);
+        versions.dedup();
+        assert_eq!(versions.len(), SWAPS / 10, "each new call gets the version of the moment: {versions:?}");
+        let report = callers.finish().await?;
+        ensure!(report.is_clean(CALLS.into()), "a call was dropped: {report:?}");
+        served.until_over(CALLS as usize + versions.len()).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_file_changes_nothing_and_the_last_good_version_outlives_a_kill() -> Result<()> {
+    let name = "a_bad_file_changes_nothing_and_the_last_good_version_outlives_a_kill";
+    serve(name, Setup::default(), async |served| {
+        put(&plugin(served, "minimal"), &version("minimal", 1)?)?;
+        swapped(served, 0).await?;
+        let good = version_of_new_call(served).await?;
+        let half = version("minimal", 2)?;
+        put(&plugin(served, "minimal"), &half[..half.len() / 2])?;
+        served.host.wait_for_text("not loaded: ", LONG).await?;
+        assert_eq!(version_of_new_call(served).await?, good);
+        // In the middle of one more swap.
+        put(&plugin(served, "minimal"), &version("minimal", 3)?[..5_000])?;
+        sleep(Duration::from_millis(230)).await;
+        served.kill_host().await?;
+        served.start_host().await?;
+        assert_eq!(version_of_new_call(served).await?, good);
+        put(&plugin(served, "minimal"), &version("minimal", 4)?)?;
+        swapped(served, 0).await?;
+        let newest = version_of_new_call(served).await?;
+        assert_ne!(newest, good);
+        // The operator goes back, and on.
+        let config = served.config();
+        let ask = async |words: &[&str]| -> Result<String> {
+            let config = config.to_string_lossy();
+            let words = ["handlers"].iter().chain(words).copied().chain(["-c", &config]);
+            let mut asked = Host::start(words)?;
+            ensure!(asked.wait(LONG).await?.success(), "{}", asked.last_lines());
+            sleep(Duration::from_millis(50)).await;
+            Ok(asked.last_lines())
+        };
+        ensure!(ask(&["rollback", "minimal"]).await?.contains(&good), "it goes back to another one");
+        assert_eq!(version_of_new_call(served).await?, good);
+        let history = ask(&["history", "minimal"]).await?;
+        ensure!(history.contains("rollback") && history.contains(&newest), "{history}");
+        Ok(())
+    })
+    .await
+}

@@ -167,25 +167,21 @@ pub fn compile_as_child() {
     });
 }
 
-/// What the compiled code depends on, of the runtime's options.
+/// What the compiled code depends on, of the runtime's options. How many instances there may be is none of it: the child
+/// has a pool for one, since what a pool reserves for tables counts as memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tuned {
-    max_instances: u32,
     memory_bytes: usize,
     table_elements: usize,
 }
 
 impl Tuned {
     fn of(options: &RuntimeOptions) -> Self {
-        Self {
-            max_instances: options.max_instances,
-            memory_bytes: options.limits.memory_bytes,
-            table_elements: options.limits.table_elements,
-        }
+        Self { memory_bytes: options.limits.memory_bytes, table_elements: options.limits.table_elements }
     }
 
     fn options(self) -> RuntimeOptions {
-        let mut options = RuntimeOptions { max_instances: self.max_instances, ..RuntimeOptions::default() };
+        let mut options = RuntimeOptions { max_instances: 1, ..RuntimeOptions::default() };
         options.limits.memory_bytes = self.memory_bytes;
         options.limits.table_elements = self.table_elements;
         options
@@ -205,11 +201,10 @@ impl fmt::Display for Request {
         let (limits, options) = (&self.limits, &self.options);
         write!(
             f,
-            "{} {} {} {} {} {} {}",
+            "{} {} {} {} {} {}",
             limits.memory_bytes,
             limits.cpu.as_secs(),
             limits.code_bytes,
-            options.max_instances,
             options.memory_bytes,
             options.table_elements,
             self.folder.display()
@@ -219,15 +214,12 @@ impl fmt::Display for Request {
 
 impl Request {
     fn parse(text: &str) -> Option<Self> {
-        let mut words = text.splitn(7, ' ');
+        let mut words = text.splitn(6, ' ');
         let mut number = || words.next()?.parse::<u64>().ok();
         let (memory_bytes, cpu_s, code_bytes) = (number()?, number()?, number()?);
-        let (instances, memory, elements) = (number()?, number()?, number()?);
-        let options = Tuned {
-            max_instances: u32::try_from(instances).ok()?,
-            memory_bytes: usize::try_from(memory).ok()?,
-            table_elements: usize::try_from(elements).ok()?,
-        };
+        let (memory, elements) = (number()?, number()?);
+        let options =
+            Tuned { memory_bytes: usize::try_from(memory).ok()?, table_elements: usize::try_from(elements).ok()? };
         let limits =
             CompileLimits { memory_bytes, cpu: Duration::from_secs(cpu_s), code_bytes, ..CompileLimits::default() };
         Some(Self { folder: PathBuf::from(words.next()?), limits, options })
@@ -305,10 +297,10 @@ mod tests {
         let request = Request {
             folder: PathBuf::from("/tmp/a folder with spaces"),
             limits: CompileLimits { memory_bytes: 5, code_bytes: 7, ..CompileLimits::default() },
-            options: Tuned { max_instances: 3, memory_bytes: 1 << 20, table_elements: 9 },
+            options: Tuned { memory_bytes: 1 << 20, table_elements: 9 },
         };
         assert_eq!(Request::parse(&request.to_string()), Some(request));
-        for bad in ["", "1 2 3 4 5 6", "a 2 3 4 5 6 /x", "1 2 3 99999999999 5 6 /x"] {
+        for bad in ["", "1 2 3 4 5", "a 2 3 4 5 /x", "1 2 3 4 99999999999999999999 /x"] {
             assert_eq!(Request::parse(bad), None, "{bad}");
         }
     }

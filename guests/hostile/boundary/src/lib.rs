@@ -3,15 +3,15 @@
 //!
 //! | attack | what it does | the outcome that is claimed |
 //! | --- | --- | --- |
-//! | `huge-WHAT` | 2 MiB in one host call, `WHAT` as in [`huge`] | `host-call-limit` |
+//! | `huge-WHAT` | 2 MiB in one host call, `WHAT` as in `huge` | `host-call-limit` |
 //! | `many-WHAT` | a list of very many empty things | `host-call-limit` or `invalid-argument` |
 //! | `huge-error` | returns an error of 16 MiB | `host-call-limit` |
 //! | `retain-WHAT` | hands over 512 KiB, `times` times, to be kept | `limit-exceeded` or `invalid-argument` |
 //! | `handles-WHAT` | holds ever more: `call`, `bridge`, `snoop`, `playback`, `audio`, `poll` | `host-call-limit` or `limit-exceeded` |
-//! | `flood-WHAT` | `times` calls of one class, as in [`flood`]; tells how many got what | verbs wait for their turns, the rest is `cpu-limit` |
+//! | `flood-WHAT` | `times` calls of one class, as in `flood`; tells how many got what | verbs wait for their turns, the rest is `cpu-limit` |
 //! | `log-flood`, `print-flood` | `times` lines of 1 KiB | cut at 64 KiB |
 //! | `log-control` | lines with control characters, escape sequences and forged lines | escaped |
-//! | `inject`, `paths` | every text of [`inject`] through every verb that takes one; the note `verb` chooses one verb | told by verb, as refused |
+//! | `inject`, `paths` | every text of `inject` through every verb that takes one; the note `verb` chooses one verb | told by verb, as refused |
 //! | `store-keys`, `store-values`, `store-oversize` | fills the tenant's store | `limit-exceeded`, `invalid-argument` |
 //! | `dial` | calls and transfers to expensive and forged targets | `denied` or `invalid-argument` |
 

@@ -64,9 +64,10 @@ async fn a_placed_leg_rings_is_answered_and_is_heard() -> Result<()> {
     drop(link);
     leg.end(HangupCause::Normal).await?;
     assert_eq!(diary.end().await?, LegEnd::HungUp);
-    assert!(!exchange.has_leg(&id).await?);
     assert_eq!(scene.adapter.stats().accepted, 0, "it never came as a new call");
-    scene.nothing_is_left().await
+    scene.nothing_is_left().await?;
+    assert!(!exchange.has_leg(&id).await?);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

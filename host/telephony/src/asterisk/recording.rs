@@ -38,14 +38,14 @@ struct Current {
     id: RecordingId,
     stored_name: String,
     stop: Arc<watch::Sender<bool>>,
-    /// Ends with the task.
-    done: watch::Receiver<()>,
+    /// True when nothing is recorded any more; ends with the task.
+    done: watch::Receiver<bool>,
     clock: Arc<Mutex<Stopwatch>>,
 }
 
 impl Current {
     fn is_done(&self) -> bool {
-        self.done.has_changed().is_err()
+        *self.done.borrow() || self.done.has_changed().is_err()
     }
 }
 
@@ -109,7 +109,7 @@ pub(super) async fn start(leg: &Arc<LegShared>, recording: &PbxRecording, runtim
     leg.check_not_over()?;
     let (reply, started) = oneshot::channel();
     let (stop, stopping) = watch::channel(false);
-    let (lives, done) = watch::channel(());
+    let (done, is_done) = watch::channel(false);
     let clock = Arc::new(Mutex::new(Stopwatch::started()));
     {
         let mut current = leg.recorder.current();
@@ -122,11 +122,11 @@ pub(super) async fn start(leg: &Arc<LegShared>, recording: &PbxRecording, runtim
             id: recording.id.clone(),
             stored_name: recording.stored_name.clone(),
             stop: Arc::new(stop),
-            done,
+            done: is_done,
             clock: Arc::clone(&clock),
         });
     }
-    let task = Task { leg: Arc::clone(leg), recording: recording.clone(), stopping, clock, _lives: lives };
+    let task = Task { leg: Arc::clone(leg), recording: recording.clone(), stopping, clock, done };
     runtime.spawn(task.run(reply));
     started.await.unwrap_or(Err(CallError::HungUp))
 }
@@ -164,7 +164,7 @@ struct Task {
     recording: PbxRecording,
     stopping: watch::Receiver<bool>,
     clock: Arc<Mutex<Stopwatch>>,
-    _lives: watch::Sender<()>,
+    done: watch::Sender<bool>,
 }
 
 impl Task {
@@ -180,6 +180,8 @@ impl Task {
                 tracing::info!(call = %self.leg.call, recording = %self.recording.id, "the PBX records");
                 let wanted = reply.send(Ok(())).is_ok();
                 let outcome = self.until_over(over, state, wanted).await;
+                // First: whoever is told may begin the next at once.
+                self.done.send_replace(true);
                 self.leg.inbox.post(LegInput::RecordingOver { id: self.recording.id.clone(), outcome });
                 snoop::take_down_channel(app, &snoop_id, false).await;
             }

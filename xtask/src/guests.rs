@@ -10,7 +10,7 @@ use crate::cargo::{cargo, cargo_elsewhere, output, run, target_dir};
 use crate::toolchain::{TARGET, guest_rustc};
 
 /// The packages and where their components go, below `target/guests`.
-const GUESTS: [(&str, &str); 15] = [
+const GUESTS: [(&str, &str); 17] = [
     ("voxtra-guest-minimal", "minimal.wasm"),
     ("voxtra-guest-ivr-menu", "ivr-menu.wasm"),
     ("voxtra-guest-echo", "echo.wasm"),
@@ -20,12 +20,14 @@ const GUESTS: [(&str, &str); 15] = [
     ("voxtra-guest-vip-router", "rules/vip.router.wasm"),
     ("voxtra-guest-redact-filter", "rules/redact.filter.wasm"),
     ("voxtra-guest-every-verb", "every-verb.wasm"),
+    ("voxtra-guest-lookup", "lookup.wasm"),
     ("voxtra-guest-hostile-trap", "hostile/trap.wasm"),
     ("voxtra-guest-hostile-compute", "hostile/compute.wasm"),
     ("voxtra-guest-hostile-boundary", "hostile/boundary.wasm"),
     ("voxtra-guest-hostile-audio", "hostile/audio.wasm"),
     ("voxtra-guest-hostile-spy", "hostile/spy.wasm"),
     ("voxtra-guest-hostile-network", "hostile/network.wasm"),
+    ("voxtra-guest-hostile-egress", "hostile/egress.wasm"),
 ];
 
 /// The workspace's profile for guests: small, with the names that a backtrace wants.

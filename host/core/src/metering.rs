@@ -18,9 +18,9 @@ pub struct Usage {
     pub log_bytes: u64,
     /// Requests over HTTP, refused ones not counted.
     pub http_requests: u64,
-    /// Their bodies.
+    /// Their headers and bodies.
     pub http_out_bytes: u64,
-    /// Their answers' bodies.
+    /// Their answers' headers and bodies.
     pub http_in_bytes: u64,
     /// Tokens of language models, in and out.
     pub llm_tokens: u64,

@@ -79,7 +79,7 @@ impl Counters {
     }
 
     pub(crate) fn error(&self, error: &HttpError) {
-        if let Some(counter) = self.errors.get(error.reason().index()) {
+        if let Some(counter) = self.errors.get(error.reason() as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }

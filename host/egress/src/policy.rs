@@ -103,8 +103,8 @@ impl EgressLimits {
             ("requests_per_call", self.requests_per_call > ceiling.requests_per_call),
             ("request_bytes", self.request_bytes > ceiling.request_bytes),
             ("response_bytes", self.response_bytes > ceiling.response_bytes),
-            ("total_time", self.total_time > ceiling.total_time),
-            ("connect_time", self.connect_time > ceiling.connect_time),
+            ("total_ms", self.total_time > ceiling.total_time),
+            ("connect_ms", self.connect_time > ceiling.connect_time),
             ("redirects", self.redirects > ceiling.redirects),
         ];
         above.into_iter().find(|(_, above)| *above).map(|(name, _)| name)

@@ -79,6 +79,18 @@ impl Secrets {
         }
     }
 
+    /// Whether there is one of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Those of these names, as far as there are any.
+    #[must_use]
+    pub fn only<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Self {
+        let known = |name: &'n str| self.0.get_key_value(name).map(|(name, secret)| (name.clone(), secret.clone()));
+        Self(names.into_iter().filter_map(known).collect())
+    }
+
     /// Puts values into the text of a header; `None` when it names no secret.
     pub(crate) fn fill(
         &self,
@@ -269,6 +281,13 @@ mod tests {
         }
         assert!(!format!("{:?}", secrets()).contains(VALUE));
         assert!(!format!("{:?}", secrets().0.get("key")).contains(VALUE));
+    }
+
+    #[test]
+    fn a_tenant_has_the_secrets_that_it_names_and_no_others() {
+        let few = secrets().only(["other.key", "unknown"]);
+        assert!(few.contains("other.key") && !few.contains("key") && !few.contains("unknown"));
+        assert_eq!(secrets().only([]), Secrets::new());
     }
 
     #[test]

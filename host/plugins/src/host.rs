@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use voxtra_core::http::{HttpRequest, HttpResponse};
 use voxtra_core::store::{CasOutcome, Entry};
 use voxtra_core::verbs::{
     AnsweredBy, BatchRequest, BatchStatus, DialplanPlace, Digits, Gather, HandlerEvent, LogLevel, MachineDetector,
@@ -112,6 +113,10 @@ pub trait CallHost: Send + Sync {
 
     /// Sends an event of the handler's own; `data_json` has to be an object.
     fn emit(&self, name: String, data_json: String) -> Result<(), CallError>;
+
+    /// Sends a request over HTTP and waits for the answer, also when the call is over: the one future that does not end with
+    /// it. It has a limit of its own.
+    fn http_send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, CallError>>;
 
     /// What the tenant has beside its calls.
     fn tenant(&self) -> &Arc<dyn TenantHost>;

@@ -75,7 +75,7 @@ impl Kind {
     /// The contract's interfaces that it can import.
     fn interfaces(self) -> &'static [&'static str] {
         match self {
-            Self::Handler => &["types", "call-session", "readiness", "store", "batches", "logging"],
+            Self::Handler => &["types", "call-session", "readiness", "store", "batches", "http", "logging"],
             Self::Router => &["types", "routing", "store", "logging"],
             Self::Filter => &["filtering", "logging"],
         }

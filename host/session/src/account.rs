@@ -7,18 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use voxtra_core::media::LinkClosed;
-use voxtra_core::{AudioSink, AudioSource, Frame, MediaLink, Usage};
+use voxtra_core::{AudioSink, AudioSource, Frame, HandlerName, Http, HttpOut, MediaLink, TenantId, Usage};
 
 use crate::handlers::HandlerInstance;
 use crate::pressure::Pressure;
 
 /// One call's account.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Account {
     /// Of the instances that are gone.
     instances: Mutex<Usage>,
     log_bytes: AtomicU64,
     audio: Arc<AudioBytes>,
+    /// Of each handler that has sent something; a call has few of them.
+    http: Mutex<Vec<(HandlerName, Arc<dyn Http>)>>,
     handler_failed: AtomicBool,
 }
 
@@ -44,6 +46,17 @@ impl Account {
         }
     }
 
+    /// The call's way out for a handler's HTTP: the same for all of its instances, so that the call's limits are the call's.
+    pub(crate) fn http(&self, out: &dyn HttpOut, tenant: &TenantId, handler: &HandlerName) -> Arc<dyn Http> {
+        let mut ways = self.http.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, way)) = ways.iter().find(|(name, _)| name == handler) {
+            return Arc::clone(way);
+        }
+        let way = out.of_call(tenant, handler);
+        ways.push((handler.clone(), Arc::clone(&way)));
+        way
+    }
+
     /// A handler of the call failed.
     pub(crate) fn note_failure(&self) {
         self.handler_failed.store(true, Ordering::Relaxed);
@@ -63,6 +76,15 @@ impl Account {
             audio_out_bytes: self.audio.given.load(Ordering::Relaxed),
             ..Usage::default()
         });
+        for (_, way) in self.http.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let sent = way.usage();
+            total.add(&Usage {
+                http_requests: sent.requests,
+                http_out_bytes: sent.out_bytes,
+                http_in_bytes: sent.in_bytes,
+                ..Usage::default()
+            });
+        }
         total
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use voxtra_core::store::KeyValueStore;
 use voxtra_core::verbs::{AnsweredBy, BatchRequest, BatchStatus};
 use voxtra_core::{
-    AudioSource, BoxFuture, CallError, CallInfo, Event, EventSink, HandlerName, MeterSink, RecordingDesk, TenantId,
+    AudioSource, BoxFuture, CallError, CallInfo, Event, EventSink, HandlerName, HttpOut, MeterSink, RecordingDesk, TenantId,
 };
 
 use crate::canary::CanaryWatcher;
@@ -34,6 +34,8 @@ pub struct HostPorts {
     pub machine_listener: Option<Arc<dyn MachineListener>>,
     /// Who keeps the record of what each call has used up.
     pub meter: Option<Arc<dyn MeterSink>>,
+    /// Who sends handlers' HTTP. One request is not waited for longer than 2 min.
+    pub http: Option<Arc<dyn HttpOut>>,
     /// Who is told when a version on trial is withdrawn.
     pub canary: Option<Arc<dyn CanaryWatcher>>,
 }
@@ -51,6 +53,7 @@ impl HostPorts {
             batches: None,
             machine_listener: None,
             meter: None,
+            http: None,
             canary: None,
         }
     }

@@ -50,6 +50,7 @@ mod ended;
 mod error;
 mod event;
 mod gather;
+pub mod http;
 pub mod log;
 mod originate;
 mod playback;

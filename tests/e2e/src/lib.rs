@@ -10,6 +10,7 @@ pub mod receiver;
 pub mod reflector;
 pub mod served;
 pub mod sounds;
+pub mod web;
 
 pub use ari::{Ari, Probe};
 pub use caller::{Echo, echo, hear};
@@ -18,3 +19,4 @@ pub use receiver::Receiver;
 pub use reflector::Reflector;
 pub use served::{Served, Setup, serve};
 pub use sounds::{recorded, shipped};
+pub use web::WebServer;

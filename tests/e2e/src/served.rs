@@ -44,6 +44,8 @@ pub struct Setup {
     pub telephony: String,
     /// More lines for `voxtra.yaml`.
     pub more: String,
+    /// More files, by their places beside `voxtra.yaml`.
+    pub files: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Default for Setup {
@@ -55,6 +57,7 @@ impl Default for Setup {
             second: None,
             telephony: String::new(),
             more: String::new(),
+            files: Vec::new(),
         }
     }
 }
@@ -103,6 +106,9 @@ impl Served {
         }
         for (_, guest) in setup.handlers {
             install(guest, &plugins.join(format!("{guest}.wasm")))?;
+        }
+        for (place, bytes) in &setup.files {
+            fs::write(folder.path().join(place), bytes)?;
         }
         let second = match &setup.second {
             Some(options) => Some(Asterisk::start(options.clone()).await?),

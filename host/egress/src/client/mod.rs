@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use tokio::sync::Semaphore;
@@ -49,11 +50,24 @@ impl Default for EgressOptions {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetUpError {
     /// A certificate cannot be read.
-    #[error("a certificate of an authority that egress is to trust cannot be read ({0}); give it in DER")]
+    #[error("a certificate of an authority that egress is to trust cannot be read ({0}); give a certificate")]
     Certificate(String),
     /// The cryptography refused its own defaults.
     #[error("TLS for egress cannot be set up ({0}); rebuild the host")]
     Tls(String),
+}
+
+/// The certificates of a PEM file, for [`EgressOptions::extra_roots`].
+///
+/// # Errors
+/// [`SetUpError::Certificate`], when one cannot be read or there is none.
+pub fn certificates_of_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, SetUpError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let read = read.map_err(|error| SetUpError::Certificate(error.to_string()))?;
+    if read.is_empty() {
+        return Err(SetUpError::Certificate("there is none in the file".to_owned()));
+    }
+    Ok(read)
 }
 
 /// What a tenant may do. By default nothing.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use voxtra_core::fake::FakeAudio;
+use voxtra_core::http::{FakeHttp, Http, HttpRequest, HttpResponse};
 use voxtra_core::verbs::{
     AnsweredBy, DialplanPlace, Digits, DigitsEnd, Gather, HandlerEvent, LogLevel, MachineDetector, OriginateOptions,
     PlayOutcome, RecordOptions, RecordingInfo, SnoopOptions,
@@ -54,6 +55,7 @@ pub struct FakeCall {
     journal: Journal,
     tenant: Arc<dyn TenantHost>,
     audio: Arc<FakeAudio>,
+    http: Arc<FakeHttp>,
     /// How many things have come out of it; their ids are made of it.
     made: AtomicU32,
 }
@@ -86,6 +88,7 @@ impl FakeCall {
             journal,
             tenant,
             audio: Arc::default(),
+            http: Arc::default(),
             made: AtomicU32::new(1),
         }
     }
@@ -131,6 +134,11 @@ impl FakeCall {
     /// What it hears and says once its audio is open.
     pub fn audio(&self) -> &Arc<FakeAudio> {
         &self.audio
+    }
+
+    /// What it has asked of servers, and what they are to answer: nothing, until a test says so.
+    pub fn http(&self) -> &Arc<FakeHttp> {
+        &self.http
     }
 
     fn done<T: Send + 'static>(&self, line: String, value: T) -> BoxFuture<'_, Result<T, CallError>> {
@@ -304,6 +312,14 @@ impl CallHost for FakeCall {
 
     fn emit(&self, name: String, data_json: String) -> Result<(), CallError> {
         self.done_now(format!("emit {name:?} {data_json}"))
+    }
+
+    fn http_send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, CallError>> {
+        if let Err(refused) = self.done_now(format!("http-send {request:?}")) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        let answer = self.http.send(request);
+        Box::pin(async move { answer.await.map_err(CallError::from) })
     }
 
     fn tenant(&self) -> &Arc<dyn TenantHost> {

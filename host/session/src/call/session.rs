@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use voxtra_core::http::{HttpRequest, HttpResponse};
 use voxtra_core::verbs::{
     AnsweredBy, DialplanPlace, Digits, Gather, HandlerEvent, LogLevel, MachineDetector, OriginateOptions, PlayOutcome,
     RecordOptions, RecordingInfo, SnoopOptions,
 };
 use voxtra_core::{
-    BoxFuture, CallError, CallInfo, CallState, Capabilities, Capability, HandlerName, HangupCause, MediaLink,
+    BoxFuture, CallError, CallInfo, CallState, Capabilities, Capability, HandlerName, HangupCause, HttpOut, MediaLink,
     PlaybackId, RecordingId,
 };
 use voxtra_plugins::host::{BridgeHost, CallHost, SharedCall, SnoopHost, TenantHost};
@@ -25,6 +26,9 @@ use crate::inbox::Signals;
 use crate::tenant::narrowed;
 use crate::{check, metadata, words};
 
+/// The longest that an answer over HTTP is waited for, whatever its sender allows.
+const HTTP_LIMIT: Duration = Duration::from_secs(120);
+
 /// See the module.
 pub(crate) struct SessionCall {
     shared: Arc<CallShared>,
@@ -32,6 +36,7 @@ pub(crate) struct SessionCall {
     messages: mpsc::Sender<Message>,
     tenant: Arc<dyn TenantHost>,
     dialling: Arc<Dialling>,
+    http: Option<Arc<dyn HttpOut>>,
     /// Of the handler that is given the call.
     capabilities: Capabilities,
 }
@@ -49,6 +54,7 @@ impl SessionCall {
             messages,
             tenant: narrowed(host.tenant(&shared.info.tenant), capabilities),
             dialling: Arc::clone(&host.dialling),
+            http: host.ports.http.clone(),
             capabilities,
             shared,
         }
@@ -259,6 +265,19 @@ impl CallHost for SessionCall {
                 Err(CallError::LimitExceeded("the call has too many verbs under way; emit less at once".to_owned()))
             }
         }
+    }
+
+    fn http_send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, CallError>> {
+        Box::pin(async move {
+            self.capabilities.check(Capability::Http)?;
+            let missing = "there is no way out for HTTP here; `voxtra start` is one, for what tenant.toml allows";
+            let out = self.http.as_ref().ok_or_else(|| CallError::NotConfigured(missing.to_owned()))?;
+            let way = self.shared.account.http(out.as_ref(), &self.shared.info.tenant, &self.handler);
+            match tokio::time::timeout(HTTP_LIMIT, way.send(request)).await {
+                Ok(answer) => Ok(answer?),
+                Err(_) => Err(CallError::Timeout),
+            }
+        })
     }
 
     fn tenant(&self) -> &Arc<dyn TenantHost> {

@@ -10,6 +10,7 @@ mod events;
 mod failure;
 mod hand_on;
 mod host;
+mod http;
 mod keys;
 mod life;
 mod limits;

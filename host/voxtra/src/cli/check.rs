@@ -16,7 +16,7 @@ use voxtra_telephony::media::MediaThreads;
 use super::{EXIT_BAD_INPUT, LogArgs, load_config};
 use crate::config::{self, Config};
 use crate::host::pbx::Pbx;
-use crate::host::{self, handlers, pbx, services};
+use crate::host::{self, egress, handlers, pbx, services};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -68,7 +68,8 @@ fn check_configuration(config: &Config, findings: &mut Findings) {
     let checked = pbx::check_choices(config)
         .and_then(|()| pbx::check_port(config))
         .and_then(|()| services::targets(config).map(drop))
-        .and_then(|()| services::dial_policies(config).map(drop));
+        .and_then(|()| services::dial_policies(config).map(drop))
+        .and_then(|()| egress::check(config));
     match (&config.file, checked) {
         (_, Err(error)) => findings.bad("configuration", error),
         (Some(file), Ok(())) => findings.good("configuration", format!("{} is right", file.display())),

@@ -25,6 +25,7 @@ use crate::admin::Door;
 use crate::config::{self, Config, ConfigError};
 use crate::events::LogSink;
 use crate::host::batches::BatchDesk;
+use crate::host::egress::HandlersHttp;
 use crate::host::handlers::{self, Begun};
 use crate::host::operator::Operator;
 use crate::host::pbx::{Exchanges, Pbx};
@@ -111,7 +112,12 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     // Before anything is opened: two hosts must not work on one state.
     let _lock = StateLock::take(&config.state_dir(&config::process_env))?;
     let services = Services::start(config, &config::process_env, Arc::new(LogSink), &runtimes.control).await?;
-    let host = host::switchboard(Plan::of_config(config, catalog)?, services.ports.clone(), runtimes);
+    let http = tokio::task::block_in_place(|| HandlersHttp::new(written, &runtimes.control))?;
+    let http = Arc::new(http);
+    http.set(&begun.snapshot.directory);
+    let mut ports = services.ports.clone();
+    ports.http = Some(http.clone());
+    let host = host::switchboard(Plan::of_config(config, catalog)?, ports, runtimes);
     services.beside_calls.filter_as(&host);
     host.set_dial_policies(services::dial_policies(config)?).map_err(|why| config.error_at(&["dial"], why))?;
     let threads = MediaThreads::start(MEDIA_THREADS).context("the audio's thread cannot be started; free memory")?;
@@ -120,7 +126,7 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     let hook_limit = Duration::from_millis(config.root.hooks.limit_ms.into());
     hooks::run("start", &config.root.hooks.start, hook_limit).await?;
     let tenants = config.tenants().into_iter().map(|(name, _)| TenantId::new(name)).collect();
-    let keeper = begun.keep(written, &host)?;
+    let keeper = begun.keep(written, &host, http)?;
     let operator = Operator {
         host: Arc::clone(&host),
         keeper: keeper.clone(),

@@ -22,7 +22,7 @@ use tree::{Kind, Node};
 pub(crate) use env::{Lookup, process_env};
 pub(crate) use error::ConfigError;
 pub(crate) use model::{
-    Dial, Plugins, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport, UnknownCalls,
+    Dial, HttpSecret, Plugins, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport, UnknownCalls,
 };
 pub(crate) use places::{DATABASE, FIRST_PBX, SOCKET};
 pub(crate) use policy::{OnFailure, Then};
@@ -168,6 +168,7 @@ impl Config {
         if self.is_set(&["prompts"]) {
             default.prompts = self.root.prompts.clone();
         }
+        default.secrets.extend(self.root.secrets.clone());
         let mut all = vec![(DEFAULT_TENANT.to_owned(), default)];
         for (name, tenant) in self.root.tenants.iter().filter(|(name, _)| *name != DEFAULT_TENANT) {
             let mut tenant = tenant.clone();
@@ -246,6 +247,7 @@ impl Config {
             (["hooks", "limit_ms"], self.root.hooks.limit_ms, 100, 3_600_000),
             (["recordings", "min_free_mib"], self.root.recordings.min_free_mib, 0, 1 << 30),
             (["recordings", "max_ms"], self.root.recordings.max_ms, 1_000, 86_400_000),
+            (["egress", "max_concurrent"], self.root.egress.max_concurrent, 1, 100_000),
             (["store", "max_keys"], self.root.store.max_keys, 0, 100_000_000),
             (["store", "max_mib"], self.root.store.max_mib, 0, 1 << 20),
         ];

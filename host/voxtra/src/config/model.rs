@@ -101,6 +101,9 @@ section! {
         dial: Option<Dial> = None,
         dialplan: Dialplan = Dialplan::default(),
         prompts: Prompts = Prompts::default(),
+        secrets: BTreeMap<String, HttpSecret> = BTreeMap::new(),
+        /// Ours: where handlers' HTTP may go, for all tenants.
+        egress: Egress = Egress::default(),
     }
 }
 
@@ -312,6 +315,10 @@ section! {
         prompts: Prompts = Prompts::default(),
         /// Where its recordings go; by default where all go.
         recording_sinks: Vec<String> = Vec::new(),
+        /// Values of the secrets that its `tenant.toml` names.
+        secrets: BTreeMap<String, HttpSecret> = BTreeMap::new(),
+        /// As [`Egress::private_networks`], for this tenant alone.
+        private_networks: Vec<String> = Vec::new(),
     }
 }
 
@@ -353,6 +360,47 @@ section! {
         dir: String = String::new(),
         /// Beginnings of `https:` addresses that may be played.
         urls: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// A secret that handlers name in a header and never see.
+    HttpSecret {
+        value: Secret = Secret::default(),
+        /// The file that holds the value, in place of `value`.
+        file: String = String::new(),
+        /// Who may get it, as entries of an allow-list, such as `https://api.example.com`.
+        servers: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// Handlers' HTTP. What a tenant may reach is in its `tenant.toml`.
+    Egress {
+        /// Networks that are not public and may be reached all the same, by tenants whose allow-list names a host there.
+        private_networks: Vec<String> = Vec::new(),
+        /// Networks that are public and may not be reached, say the PBX's. They come first.
+        refused_networks: Vec<String> = Vec::new(),
+        /// PEM files of authorities that are trusted beside the system's.
+        ca_files: Vec<String> = Vec::new(),
+        /// Requests of all tenants at one time.
+        max_concurrent: u32 = 512,
+        ceiling: EgressCeiling = EgressCeiling::default(),
+    }
+}
+
+section! {
+    /// The most that a `tenant.toml` may ask for, by its own keys.
+    EgressCeiling {
+        concurrent_per_tenant: u32 = 64,
+        concurrent_per_call: u32 = 16,
+        requests_per_minute: u32 = 6_000,
+        requests_per_call: u32 = 10_000,
+        request_bytes: u32 = 1_048_576,
+        response_bytes: u32 = 4_194_304,
+        total_ms: u32 = 60_000,
+        connect_ms: u32 = 10_000,
+        redirects: u32 = 10,
     }
 }
 

@@ -10,7 +10,8 @@ use voxtra_directory::{Dial, Directory, Grants, HostCeiling, Limits, TenantPlan,
 use voxtra_loader::{Keeper, Loader, LoaderOptions, News, Serving, Snapshot};
 use voxtra_session::Host;
 
-use super::{Plan, describe, services};
+use super::egress::HandlersHttp;
+use super::{Plan, describe, egress, services};
 use crate::config::{self, Config, Lookup};
 
 /// Everything of the plugin directory that is good has been loaded.
@@ -66,8 +67,8 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
 
 impl Begun {
     /// From now on what changes in the directory is what new calls get.
-    pub(crate) fn keep(self, config: &Config, host: &Arc<Host>) -> anyhow::Result<Keeper> {
-        let live = Live { host: Arc::clone(host), config: config.clone() };
+    pub(crate) fn keep(self, config: &Config, host: &Arc<Host>, http: Arc<HandlersHttp>) -> anyhow::Result<Keeper> {
+        let live = Live { host: Arc::clone(host), http, config: config.clone() };
         Ok(Keeper::start(self.loader, Box::new(live), WatchOptions::default())?)
     }
 }
@@ -172,6 +173,8 @@ fn ceiling(config: &Config) -> HostCeiling {
         limits,
         defaults: limits,
         grants,
+        http: egress::ceiling(config),
+        checks: egress::checks(),
         max_component_bytes: u64::from(config.root.plugins.max_component_mib) << 20,
         ..HostCeiling::default()
     }
@@ -201,6 +204,7 @@ impl Serving for First {
 /// A host with calls.
 struct Live {
     host: Arc<Host>,
+    http: Arc<HandlersHttp>,
     /// As the file has it, without the tenants' own files.
     config: Config,
 }
@@ -212,6 +216,7 @@ impl Serving for Live {
         let plan = Plan::of_config(&config, snapshot.catalog);
         match (plan, policies) {
             (Ok(plan), Ok(policies)) => {
+                self.http.set(&snapshot.directory);
                 // Routes first: they may name a handler that is new.
                 self.host.set_handlers(Arc::new(plan.catalog));
                 self.host.set_router(plan.router);

@@ -1,6 +1,7 @@
 //! What every command that takes calls puts together: runtimes, handlers, the switchboard of calls.
 
 pub(crate) mod batches;
+pub(crate) mod egress;
 pub(crate) mod handlers;
 pub(crate) mod hooks;
 mod listener;

@@ -6,6 +6,7 @@ mod bridge;
 mod call;
 mod convert;
 mod convert_verbs;
+mod http;
 mod logging;
 mod playback;
 mod readiness;
@@ -79,6 +80,7 @@ mod generated_hook {
             "voxtra:call/call-session": super::generated::voxtra::call::call_session,
             "voxtra:call/store": super::generated::voxtra::call::store,
             "voxtra:call/batches": super::generated::voxtra::call::batches,
+            "voxtra:call/http": super::generated::voxtra::call::http,
             "voxtra:call/logging": super::generated::voxtra::call::logging,
         },
         require_store_data_send: true,
@@ -132,7 +134,7 @@ impl HasData for Whole {
 /// Links the contract and the few WASI interfaces that come with it; nothing else can be reached. What of it a
 /// component of which kind may import is checked before ([`crate::imports`]).
 pub(crate) fn add_to_linker(linker: &mut Linker<InstanceData>) -> wasmtime::Result<()> {
-    use generated::voxtra::call::{batches, call_session, logging, readiness, store, types};
+    use generated::voxtra::call::{batches, call_session, http, logging, readiness, store, types};
     use generated_filter::voxtra::call::filtering;
     use generated_router::voxtra::call::routing;
     types::add_to_linker::<_, Whole>(linker, |data| data)?;
@@ -140,6 +142,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceData>) -> wasmtime::Resu
     readiness::add_to_linker::<_, Whole>(linker, |data| data)?;
     store::add_to_linker::<_, Whole>(linker, |data| data)?;
     batches::add_to_linker::<_, Whole>(linker, |data| data)?;
+    http::add_to_linker::<_, Whole>(linker, |data| data)?;
     logging::add_to_linker::<_, Whole>(linker, |data| data)?;
     routing::add_to_linker::<_, Whole>(linker, |data| data)?;
     filtering::add_to_linker::<_, Whole>(linker, |data| data)?;

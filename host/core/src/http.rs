@@ -1,18 +1,27 @@
-//! The port: what whoever binds a handler's HTTP (the contract's own function, `wasi:http`) needs to know of it.
+//! The port of handlers' HTTP: what whoever binds it (the contract's own function, `wasi:http`) and whoever sends it agree
+//! on.
 //!
 //! It names neither a client library nor a policy. One [`Http`] is one call's: whose requests these are is fixed when it
-//! is made and never an argument.
+//! is made ([`HttpOut`]) and never an argument.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use voxtra_core::{BoxFuture, CallError};
+
+use crate::{BoxFuture, CallError, Capability, HandlerName, TenantId};
 
 /// The capability's name, as tenants' files and refusals write it.
-pub const CAPABILITY: &str = "http";
+pub const CAPABILITY: &str = Capability::Http.as_str();
+
+/// The way out for handlers' HTTP.
+pub trait HttpOut: Send + Sync {
+    /// The way out of one call: of this tenant's, and with what this handler of it allows itself. A tenant, or a handler,
+    /// that nobody knows may send nothing. Never blocks.
+    fn of_call(&self, tenant: &TenantId, handler: &HandlerName) -> Arc<dyn Http>;
+}
 
 /// Sends one call's requests.
 pub trait Http: Send + Sync {
@@ -150,11 +159,6 @@ macro_rules! reasons {
                     $(Self::$name => Kind::$kind,)*
                 }
             }
-
-            /// Its place in [`Self::ALL`].
-            pub(crate) fn index(self) -> usize {
-                self as usize
-            }
         }
     };
 }
@@ -247,7 +251,8 @@ impl HttpError {
         &self.sentence
     }
 
-    pub(crate) fn sentence_mut(&mut self) -> &mut String {
+    /// To take out of it what is not to be told.
+    pub fn sentence_mut(&mut self) -> &mut String {
         &mut self.sentence
     }
 }
@@ -298,6 +303,13 @@ impl FakeHttp {
     }
 }
 
+/// The same way out for every call, in tests.
+impl HttpOut for Arc<FakeHttp> {
+    fn of_call(&self, _tenant: &TenantId, _handler: &HandlerName) -> Arc<dyn Http> {
+        Arc::<FakeHttp>::clone(self)
+    }
+}
+
 impl Http for FakeHttp {
     fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
         let mut inner = self.inner();
@@ -326,7 +338,7 @@ mod tests {
         assert_eq!(CallError::from(HttpError::new(Reason::Url, "")).kind(), "invalid-argument");
         assert_eq!(CallError::from(HttpError::new(Reason::Lookup, "")).kind(), "provider");
         for (at, reason) in Reason::ALL.iter().enumerate() {
-            assert_eq!(reason.index(), at);
+            assert_eq!(*reason as usize, at);
         }
     }
 

@@ -1,0 +1,374 @@
+//! Handlers' HTTP: what the configuration lets out at all, and what each tenant's and each handler's file makes of it, as the
+//! plugin directory says now.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use voxtra_core::http::{Http, HttpError, HttpOut, HttpRequest, HttpResponse, HttpUsage, Reason};
+use voxtra_core::{BoxFuture, HandlerName, TenantId};
+use voxtra_directory::{Checks, Directory, HttpLimits, TenantPlan};
+use voxtra_egress::{
+    AllowEntry, AllowedNetwork, CallEgress, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing,
+    Network, OperatorNetworks, Secrets, TenantRules, certificates_of_pem,
+};
+
+use crate::config::{self, Config, ConfigError};
+
+/// A secret's file is one line, a certificates' file a few authorities.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Above it a call's session waits no longer for an answer.
+const MAX_TOTAL_MS: u32 = 110_000;
+
+/// The way out of all handlers.
+pub(crate) struct HandlersHttp {
+    egress: Egress,
+    /// Values that the operator has written, by tenant.
+    secrets: BTreeMap<TenantId, Secrets>,
+    /// What each handler that is there takes away from its tenant's rules.
+    handlers: RwLock<HashMap<TenantId, HashMap<HandlerName, Arc<Narrowing>>>>,
+    /// Secrets that a tenant names and that have no value.
+    missing: Mutex<BTreeSet<(TenantId, String)>>,
+    /// Where requests run: nothing that a guest does delays them.
+    runtime: Handle,
+}
+
+impl HandlersHttp {
+    /// What the configuration says; no tenant may send anything before [`HandlersHttp::set`]. Blocking: reads the files of
+    /// certificates and secrets.
+    pub(crate) fn new(config: &Config, runtime: &Handle) -> anyhow::Result<Self> {
+        let options = EgressOptions {
+            networks: networks(config)?,
+            extra_roots: certificates(config)?,
+            concurrent: config.root.egress.max_concurrent,
+            ..EgressOptions::default()
+        };
+        Ok(Self {
+            secrets: secrets(config)?,
+            egress: Egress::new(options).context("handlers' HTTP cannot be set up")?,
+            handlers: RwLock::default(),
+            missing: Mutex::default(),
+            runtime: runtime.clone(),
+        })
+    }
+
+    /// From now on tenants may send what their files say, also in calls that are up; what a handler's file narrows counts for
+    /// calls that have sent nothing yet.
+    pub(crate) fn set(&self, directory: &Directory) {
+        let narrowings = |plan: &TenantPlan| {
+            let of = |name: &HandlerName, narrowing| (name.clone(), Arc::new(narrowing));
+            plan.handlers.iter().map(|(name, handler)| of(name, narrowing(handler.grants.http.as_ref()))).collect()
+        };
+        let handlers = directory.tenants.iter().map(|(tenant, plan)| (tenant.clone(), narrowings(plan))).collect();
+        *self.handlers.write().unwrap_or_else(PoisonError::into_inner) = handlers;
+        for (tenant, _) in self.egress.counters() {
+            if !directory.tenants.contains_key(&tenant) {
+                self.egress.remove_tenant(&tenant);
+            }
+        }
+        for (tenant, plan) in &directory.tenants {
+            self.egress.set_tenant(tenant, self.rules(tenant, plan));
+        }
+        self.tell_missing(directory);
+    }
+
+    fn rules(&self, tenant: &TenantId, plan: &TenantPlan) -> TenantRules {
+        let Some(http) = &plan.settings.grants.http else { return TenantRules::default() };
+        let names = plan.settings.secrets.iter().map(String::as_str);
+        let secrets = self.secrets.get(tenant).map(|known| known.only(names)).unwrap_or_default();
+        match EgressPolicy::parse(http.allow.iter().map(String::as_str), limits(&http.limits)) {
+            Ok(policy) => TenantRules { policy, secrets },
+            // The file was checked by the same parser when it was read.
+            Err(error) => {
+                tracing::error!(%tenant, %error, "the tenant's handlers may send nothing; this is a fault of the host");
+                TenantRules::default()
+            }
+        }
+    }
+
+    /// Once for each: the directory is read again with each change.
+    fn tell_missing(&self, directory: &Directory) {
+        let has = |tenant: &TenantId, name: &str| self.secrets.get(tenant).is_some_and(|known| known.contains(name));
+        let missing: BTreeSet<(TenantId, String)> = directory
+            .tenants
+            .iter()
+            .flat_map(|(tenant, plan)| plan.settings.secrets.iter().map(move |name| (tenant.clone(), name.clone())))
+            .filter(|(tenant, name)| !has(tenant, name))
+            .collect();
+        let mut told = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tenant, secret) in missing.difference(&told) {
+            tracing::warn!(%tenant, secret, "tenant.toml names a secret without a value; write it into voxtra.yaml, under tenants.{tenant}.secrets");
+        }
+        *told = missing;
+    }
+}
+
+impl HttpOut for HandlersHttp {
+    fn of_call(&self, tenant: &TenantId, handler: &HandlerName) -> Arc<dyn Http> {
+        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
+        let known = handlers.get(tenant).and_then(|handlers| handlers.get(handler)).cloned();
+        let narrowing = known.unwrap_or_else(|| Arc::new(nothing()));
+        Arc::new(OneCall { way: self.egress.call(tenant, narrowing), runtime: self.runtime.clone() })
+    }
+}
+
+/// One call's requests, on the host's own runtime.
+struct OneCall {
+    way: CallEgress,
+    runtime: Handle,
+}
+
+impl Http for OneCall {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
+        let (way, runtime) = (self.way.clone(), self.runtime.clone());
+        Box::pin(async move {
+            let mut asked = Asked(runtime.spawn(way.send(request)));
+            let lost = || HttpError::new(Reason::Response, "the host lost the request; this is a fault of the host");
+            (&mut asked.0).await.unwrap_or_else(|_| Err(lost()))
+        })
+    }
+
+    fn usage(&self) -> HttpUsage {
+        self.way.usage()
+    }
+}
+
+/// A request that ends when nobody waits for it any more.
+struct Asked(JoinHandle<Result<HttpResponse, HttpError>>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a handler has that is not in the directory, or may not send.
+fn nothing() -> Narrowing {
+    Narrowing { allow: Some(Vec::new()), limits: EgressLimits::NONE }
+}
+
+fn narrowing(http: Option<&voxtra_directory::Http>) -> Narrowing {
+    let Some(http) = http else { return nothing() };
+    let entries = http.narrowed.as_ref().map(|entries| entries.iter().map(|entry| entry.parse()).collect());
+    match entries.transpose() {
+        Ok(allow) => Narrowing { allow, limits: limits(&http.limits) },
+        Err::<_, EntryError>(error) => {
+            tracing::error!(%error, "a handler may send nothing; this is a fault of the host");
+            nothing()
+        }
+    }
+}
+
+fn limits(limits: &HttpLimits) -> EgressLimits {
+    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    EgressLimits {
+        concurrent_per_tenant: count(limits.concurrent_per_tenant),
+        concurrent_per_call: count(limits.concurrent_per_call),
+        requests_per_minute: count(limits.requests_per_minute),
+        requests_per_call: count(limits.requests_per_call),
+        request_bytes: bytes(limits.request_bytes),
+        response_bytes: bytes(limits.response_bytes),
+        total_time: Duration::from_millis(limits.total_ms),
+        connect_time: Duration::from_millis(limits.connect_ms),
+        redirects: count(limits.redirects),
+    }
+}
+
+/// The most that a tenant's file may ask for.
+pub(crate) fn ceiling(config: &Config) -> HttpLimits {
+    let most = &config.root.egress.ceiling;
+    HttpLimits {
+        concurrent_per_tenant: most.concurrent_per_tenant.into(),
+        concurrent_per_call: most.concurrent_per_call.into(),
+        requests_per_minute: most.requests_per_minute.into(),
+        requests_per_call: most.requests_per_call.into(),
+        request_bytes: most.request_bytes.into(),
+        response_bytes: most.response_bytes.into(),
+        total_ms: most.total_ms.into(),
+        connect_ms: most.connect_ms.into(),
+        redirects: most.redirects.into(),
+    }
+}
+
+/// Reads the entries of tenants' files as they are read when something is sent.
+pub(crate) fn checks() -> Checks {
+    let http_entry = |text: &str| {
+        let read = text.parse::<AllowEntry>();
+        read.map(drop).map_err(|error| format!("cannot be used: {error}"))
+    };
+    Checks { http_entry, ..Checks::default() }
+}
+
+/// Whether the configuration's part can be used. Blocking: reads the files that it names.
+pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
+    networks(config)?;
+    certificates(config)?;
+    secrets(config).map(drop)
+}
+
+fn networks(config: &Config) -> Result<OperatorNetworks, ConfigError> {
+    let egress = &config.root.egress;
+    let (total_ms, redirects) = (egress.ceiling.total_ms, egress.ceiling.redirects);
+    if total_ms > MAX_TOTAL_MS {
+        let why = format!("{total_ms} is out of range; use at most {MAX_TOTAL_MS}");
+        return Err(config.error_at(&["egress", "ceiling", "total_ms"], why));
+    }
+    if redirects > EgressLimits::REDIRECTS_MAX {
+        let why = format!("{redirects} is out of range; use at most {}", EgressLimits::REDIRECTS_MAX);
+        return Err(config.error_at(&["egress", "ceiling", "redirects"], why));
+    }
+    let read = |path: &[&str], texts: &[String]| -> Result<Vec<Network>, ConfigError> {
+        let networks = texts.iter().map(|text| text.parse::<Network>());
+        networks.collect::<Result<_, _>>().map_err(|error| config.error_at(path, error.to_string()))
+    };
+    let for_all = read(&["egress", "private_networks"], &egress.private_networks)?;
+    let mut allowed: Vec<_> = for_all.into_iter().map(|network| AllowedNetwork { network, tenants: None }).collect();
+    for (name, tenant) in &config.root.tenants {
+        let tenants = Some(vec![TenantId::new(name.as_str())]);
+        let own = read(&["tenants", name, "private_networks"], &tenant.private_networks)?;
+        allowed.extend(own.into_iter().map(|network| AllowedNetwork { network, tenants: tenants.clone() }));
+    }
+    let refused = read(&["egress", "refused_networks"], &egress.refused_networks)?;
+    Ok(OperatorNetworks { allowed, refused })
+}
+
+fn certificates(config: &Config) -> Result<Vec<voxtra_egress::CertificateDer<'static>>, ConfigError> {
+    let mut all = Vec::new();
+    for file in &config.root.egress.ca_files {
+        let path = config.folder(file);
+        let read = read_file(&path).and_then(|bytes| certificates_of_pem(&bytes).map_err(|error| error.to_string()));
+        let fail = |why: String| config.error_at(&["egress", "ca_files"], format!("{}: {why}", path.display()));
+        all.extend(read.map_err(fail)?);
+    }
+    Ok(all)
+}
+
+fn secrets(config: &Config) -> Result<BTreeMap<TenantId, Secrets>, ConfigError> {
+    let mut all = BTreeMap::new();
+    for (tenant, section) in config.tenants() {
+        let mut known = Secrets::new();
+        for (name, secret) in &section.secrets {
+            add_secret(config, &tenant, name, secret, &mut known)?;
+        }
+        all.insert(TenantId::new(tenant), known);
+    }
+    Ok(all)
+}
+
+fn add_secret(
+    config: &Config,
+    tenant: &str,
+    name: &str,
+    secret: &config::HttpSecret,
+    known: &mut Secrets,
+) -> Result<(), ConfigError> {
+    let of_default = tenant == TenantId::DEFAULT_NAME && config.root.secrets.contains_key(name);
+    let section: &[&str] = if of_default { &["secrets"] } else { &["tenants", tenant, "secrets"] };
+    let fail = |key: &str, why: String| Err(config.error_at(&[section, &[name, key]].concat(), why));
+    let value = match (secret.value.0.as_str(), secret.file.as_str()) {
+        ("", "") => return fail("value", "a secret needs a `value`, or a `file` that holds it; write one".to_owned()),
+        (value, "") => value.to_owned(),
+        ("", file) => match read_file(&config.folder(file)).map(String::from_utf8) {
+            Ok(Ok(text)) => text.trim_end_matches(['\r', '\n']).to_owned(),
+            Ok(Err(_)) => return fail("file", format!("{file} holds no text; write the value into it")),
+            Err(why) => return fail("file", format!("{file}: {why}")),
+        },
+        _ => return fail("file", "there is a `value` as well; remove one of them".to_owned()),
+    };
+    let servers: Result<Vec<AllowEntry>, EntryError> = secret.servers.iter().map(|text| text.parse()).collect();
+    let servers = match servers {
+        Ok(servers) => servers,
+        Err(error) => return fail("servers", error.to_string()),
+    };
+    known.insert(name, value, servers).or_else(|error| fail("servers", error.to_string()))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: std::io::Error| format!("it cannot be read ({error}); correct its name or its mode");
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err("it has more than 1 MiB; name another".to_owned());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, Some(Path::new("voxtra.yaml")), &|name| (name == "CRM").then(|| "env-value-1".into()))
+            .unwrap()
+    }
+
+    fn why(text: &str) -> String {
+        check(&config(text)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn secrets_belong_to_their_tenant_and_come_from_the_environment() {
+        let text = "
+secrets:
+  crm: {value: '${CRM}', servers: ['https://crm.example.com']}
+tenants:
+  acme:
+    secrets:
+      other: {value: another-value, servers: [api.example.com]}
+";
+        let secrets = secrets(&config(text)).unwrap();
+        let (default, acme) = (&secrets[&TenantId::default()], &secrets[&TenantId::new("acme")]);
+        assert!(default.contains("crm") && !default.contains("other"));
+        assert!(acme.contains("other") && !acme.contains("crm"));
+        assert!(!format!("{:?} {:?}", config(text).root, secrets).contains("env-value-1"));
+    }
+
+    #[test]
+    fn a_wrong_secret_is_told_with_its_line_and_without_its_value() {
+        for (wrong, line, wanted) in [
+            ("{value: short, servers: [a.example]}", 2, "8"),
+            ("{value: long-enough-1}", 2, "names no server"),
+            ("{servers: [a.example]}", 2, "needs a `value`"),
+            ("{value: long-enough-1, servers: ['ftp://x']}", 2, "no entry of an allow-list"),
+            ("{file: /nowhere/at/all, servers: [a.example]}", 2, "cannot be read"),
+            ("{value: long-enough-1, file: x, servers: [a.example]}", 2, "remove one"),
+        ] {
+            let why = why(&format!("secrets:\n  crm: {wrong}\n"));
+            assert!(why.starts_with(&format!("voxtra.yaml:{line}:")) && why.contains(wanted), "{wrong}: {why}");
+            assert!(!why.contains("short,") && !why.contains("long-enough-1"), "{why}");
+        }
+    }
+
+    #[test]
+    fn networks_are_read_with_whom_they_are_for() {
+        let text = "egress: {private_networks: [10.1.0.0/16], refused_networks: [203.0.113.0/24]}\n\
+                    tenants: {acme: {private_networks: [192.168.7.0/24]}}\n";
+        let networks = networks(&config(text)).unwrap();
+        let (acme, other) = (TenantId::new("acme"), TenantId::default());
+        let may = |tenant: &TenantId, address: &str| networks.check(tenant, address.parse().unwrap()).is_ok();
+        assert!(may(&acme, "10.1.2.3") && may(&other, "10.1.2.3"));
+        assert!(may(&acme, "192.168.7.9") && !may(&other, "192.168.7.9"));
+        assert!(!may(&acme, "127.0.0.1") && !may(&acme, "203.0.113.7"));
+        assert!(why("egress: {private_networks: [10.1.0.1/16]}").contains("is no network"));
+        assert!(why("egress: {ceiling: {total_ms: 200000}}").contains("110000"));
+        assert!(why("egress: {ca_files: [/nowhere/at/all.pem]}").contains("/nowhere/at/all.pem"));
+    }
+
+    #[test]
+    fn an_entry_is_checked_by_the_parser_that_uses_it() {
+        let check = checks().http_entry;
+        assert_eq!(check("GET https://*.example.com:8443/v1/"), Ok(()));
+        let why = check("https://*").unwrap_err();
+        assert!(why.starts_with("cannot be used: ") && why.ends_with("/v1/"), "{why}");
+    }
+}

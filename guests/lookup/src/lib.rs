@@ -34,7 +34,8 @@ fn handle(call: &Call) -> Result<()> {
 
 /// What the service says of the caller.
 fn standing(call: &Call) -> Result<String> {
-    let service = call.metadata("service").ok_or("the route has no note `service`; write the service's address into it")?;
+    let service =
+        call.metadata("service").ok_or("the route has no note `service`; write the service's address into it")?;
     // The network's word: it may hold anything.
     let number: String = call.info().caller_id.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
     let mut request = Request::get(format!("{service}/{number}")).timeout(PATIENCE);

@@ -68,10 +68,54 @@ pub trait KeyValueStore: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<String>, CallError>>;
 }
 
-/// A store in memory, for tests and simulated calls. It forgets nothing and knows no quota; its clock is the system's.
-#[derive(Debug, Default)]
+/// What a tenant may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Keys. Default 10,000.
+    pub max_keys: u64,
+    /// Bytes of keys and values together. Default 16 MiB.
+    pub max_bytes: u64,
+}
+
+impl Quota {
+    /// No end.
+    pub const NONE: Self = Self { max_keys: u64::MAX, max_bytes: u64::MAX };
+
+    /// Whether `keys` keys with `bytes` bytes in all are within it.
+    ///
+    /// # Errors
+    /// [`CallError::LimitExceeded`] with the figure that they are beyond.
+    pub fn allows(&self, keys: u64, bytes: u64) -> Result<(), CallError> {
+        let over = |limit: String| {
+            Err(CallError::LimitExceeded(format!("the tenant's store may hold {limit}; delete something first")))
+        };
+        if keys > self.max_keys {
+            return over(format!("{} keys", self.max_keys));
+        }
+        if bytes > self.max_bytes {
+            return over(format!("{} KiB", self.max_bytes >> 10));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self { max_keys: 10_000, max_bytes: 16 << 20 }
+    }
+}
+
+/// A store in memory, for tests and simulated calls. It forgets nothing; its clock is the system's.
+#[derive(Debug)]
 pub struct FakeStore {
+    quota: Quota,
     inner: Mutex<Inner>,
+}
+
+impl Default for FakeStore {
+    fn default() -> Self {
+        Self::with_quota(Quota::NONE)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -81,9 +125,14 @@ struct Inner {
 }
 
 impl FakeStore {
-    /// An empty one.
+    /// An empty one in which every tenant may keep what it likes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty one in which each tenant may keep this; what has expired does not count.
+    pub fn with_quota(quota: Quota) -> Self {
+        Self { quota, inner: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -97,12 +146,30 @@ impl Inner {
         entry.expires_at.is_none_or(|at| at > SystemTime::now()).then_some(entry)
     }
 
-    fn put(&mut self, tenant: &TenantId, key: &str, value: Vec<u8>, ttl: Option<Duration>) -> u64 {
+    /// Stores a value and returns its version, where the quota has room for it.
+    fn put(
+        &mut self,
+        quota: &Quota,
+        tenant: &TenantId,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Result<u64, CallError> {
+        if *quota != Quota::NONE {
+            let now = SystemTime::now();
+            self.entries.retain(|_, entry| entry.expires_at.is_none_or(|at| at > now));
+            let size = |key: &str, value: &[u8]| (key.len() + value.len()) as u64;
+            let others = self.entries.iter().filter(|((owner, other), _)| owner == tenant && other != key);
+            let (keys, bytes) = others.fold((0_u64, 0_u64), |(keys, bytes), ((_, key), entry)| {
+                (keys + 1, bytes.saturating_add(size(key, &entry.value)))
+            });
+            quota.allows(keys + 1, bytes.saturating_add(size(key, &value)))?;
+        }
         self.last_version += 1;
         let expires_at = ttl.and_then(|ttl| SystemTime::now().checked_add(ttl));
         let entry = Entry { value: Bytes::from(value), version: self.last_version, expires_at };
         self.entries.insert((tenant.clone(), key.to_owned()), entry);
-        self.last_version
+        Ok(self.last_version)
     }
 }
 
@@ -118,7 +185,7 @@ impl KeyValueStore for FakeStore {
         value: Vec<u8>,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<u64, CallError>> {
-        Box::pin(ready(Ok(self.inner().put(tenant, key, value, ttl))))
+        Box::pin(ready(self.inner().put(&self.quota, tenant, key, value, ttl)))
     }
 
     fn compare_and_set<'a>(
@@ -132,11 +199,11 @@ impl KeyValueStore for FakeStore {
         let mut inner = self.inner();
         let current = inner.live(tenant, key).cloned();
         let outcome = if current.as_ref().map(|entry| entry.version) == expected {
-            CasOutcome::Stored(inner.put(tenant, key, value, ttl))
+            inner.put(&self.quota, tenant, key, value, ttl).map(CasOutcome::Stored)
         } else {
-            CasOutcome::Conflict(current)
+            Ok(CasOutcome::Conflict(current))
         };
-        Box::pin(ready(Ok(outcome)))
+        Box::pin(ready(outcome))
     }
 
     fn delete<'a>(&'a self, tenant: &'a TenantId, key: &'a str) -> BoxFuture<'a, Result<bool, CallError>> {
@@ -156,5 +223,42 @@ impl KeyValueStore for FakeStore {
         let own = inner.entries.keys().filter(|(owner, key)| owner == tenant && key.starts_with(prefix));
         let live = own.filter(|(_, key)| inner.live(tenant, key).is_some()).map(|(_, key)| key.clone());
         Box::pin(ready(Ok(live.take(limit).collect())))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// What is ready at once, as everything of this store is.
+    fn now<T>(future: BoxFuture<'_, T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn a_store_with_a_quota_counts_keys_and_bytes_of_each_tenant_by_itself() {
+        let store = FakeStore::with_quota(Quota { max_keys: 2, max_bytes: 2_048 });
+        let (acme, beta) = (TenantId::new("acme"), TenantId::new("beta"));
+        let set = |tenant, key, bytes| now(store.set(tenant, key, vec![0; bytes], None));
+        set(&acme, "a", 1_000).unwrap();
+        set(&acme, "b", 1_000).unwrap();
+        let keys = "the tenant's store may hold 2 keys; delete something first";
+        assert_eq!(set(&acme, "c", 1), Err(CallError::LimitExceeded(keys.to_owned())));
+        let bytes = "the tenant's store may hold 2 KiB; delete something first";
+        assert_eq!(set(&acme, "a", 1_100), Err(CallError::LimitExceeded(bytes.to_owned())));
+        // A value that replaces another takes its place.
+        set(&acme, "a", 1_040).unwrap();
+        set(&beta, "a", 2_000).unwrap();
+        let cas = now(store.compare_and_set(&acme, "c", None, vec![], None));
+        assert_eq!(cas, Err(CallError::LimitExceeded(keys.to_owned())));
+        now(store.delete(&acme, "b")).unwrap();
+        assert!(matches!(now(store.compare_and_set(&acme, "c", None, vec![], None)), Ok(CasOutcome::Stored(_))));
     }
 }

@@ -72,7 +72,8 @@ pub struct Dialplan {
 /// `voxtra.yaml`'s `prompts`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompts {
-    /// A folder of WAV files within the tenant's own: a plain name; `None`: none.
+    /// A folder of WAV files within the tenant's own, with the path to it, as the plugin directory was named. It was no
+    /// link when it was looked at; whoever opens it looks again. `None`: none.
     pub dir: Option<PathBuf>,
     /// Beginnings of `https:` addresses that may be played.
     pub urls: Vec<String>,

@@ -103,6 +103,7 @@ fn the_examples_are_good_and_have_every_key() {
     assert_eq!(read.sentences(), Vec::<String>::new());
     let settings = &read.tenant("acme").settings;
     assert_eq!(settings.limits, Limits::default());
+    assert_eq!(settings.prompts.dir, Some(plugins.root().join("acme/prompts")));
     let capabilities = &settings.grants;
     assert_eq!(capabilities.dial.as_ref().unwrap().limits, DialLimits::default());
     assert_eq!(capabilities.http.as_ref().unwrap().limits, HttpLimits::default());

@@ -23,8 +23,10 @@ pub use gate::TenantCounters;
 pub use headers::Method;
 pub use networks::{AddressClass, AllowedNetwork, Network, NetworkError, OperatorNetworks};
 pub use policy::{EgressLimits, EgressPolicy, Narrowing};
-pub use voxtra_core::http as port;
-pub use voxtra_core::http::{CAPABILITY, FakeHttp, Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Kind, Reason};
-pub use rustls::pki_types::CertificateDer;
 pub use resolver::{FakeResolver, Resolver, SystemResolver};
+pub use rustls::pki_types::CertificateDer;
 pub use secret::{Secret, SecretError, Secrets};
+pub use voxtra_core::http as port;
+pub use voxtra_core::http::{
+    CAPABILITY, FakeHttp, Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Kind, Reason,
+};

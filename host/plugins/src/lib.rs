@@ -33,5 +33,5 @@ pub use instance::{Instance, Outcome, StartError};
 pub use load::{Handler, LoadError};
 pub use options::{Limits, RuntimeOptions};
 pub use rule::{ComponentLog, Decision, FilterComponent, OutgoingEvent, RouterComponent, RuleFailure, Verdict};
-pub use runtime::{Runtime, RuntimeError};
+pub use runtime::{PoolUsage, Runtime, RuntimeError};
 pub use trap::{Trap, TrapKind};

@@ -78,10 +78,34 @@ impl Runtime {
         crate::imports::CONTRACT_VERSIONS.iter().map(|v| format!("voxtra:call@{v}")).collect()
     }
 
+    /// What is alive in the pool now. Does not wait.
+    pub fn usage(&self) -> PoolUsage {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        self.engine.pooling_allocator_metrics().map_or_else(PoolUsage::default, |pool| PoolUsage {
+            instances: pool.component_instances(),
+            memories: count(pool.memories()),
+            tables: count(pool.tables()),
+            stacks: count(pool.stacks()),
+        })
+    }
+
     /// How it was set up.
     pub fn options(&self) -> &RuntimeOptions {
         &self.options
     }
+}
+
+/// What the pool of instances has given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolUsage {
+    /// Instances of components: one for each call whose handler runs, and those of rules.
+    pub instances: u64,
+    /// Their memories.
+    pub memories: u64,
+    /// Their tables.
+    pub tables: u64,
+    /// Stacks of guests that are in the middle of a call.
+    pub stacks: u64,
 }
 
 impl Drop for Runtime {

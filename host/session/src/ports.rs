@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use voxtra_core::store::KeyValueStore;
 use voxtra_core::verbs::{AnsweredBy, BatchRequest, BatchStatus};
 use voxtra_core::{
-    AudioSource, BoxFuture, CallError, CallInfo, Event, EventSink, HandlerName, HttpOut, MeterSink, RecordingDesk, TenantId,
+    AudioSource, BoxFuture, CallError, CallInfo, Event, EventSink, HandlerName, HttpOut, MeterSink, RecordingDesk,
+    TenantId,
 };
 
 use crate::canary::CanaryWatcher;

@@ -145,11 +145,8 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Result<Option<Asked>> {
         return Ok(None);
     }
     let mut words = first.split_whitespace().map(str::to_owned);
-    let mut asked = Asked {
-        method: words.next().unwrap_or_default(),
-        path: words.next().unwrap_or_default(),
-        ..Asked::default()
-    };
+    let mut asked =
+        Asked { method: words.next().unwrap_or_default(), path: words.next().unwrap_or_default(), ..Asked::default() };
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).await?;

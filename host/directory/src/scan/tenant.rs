@@ -116,8 +116,9 @@ impl TenantReader<'_> {
     pub(super) fn read(mut self) -> Result<(TenantPlan, usize), Failure> {
         self.remember_texts();
         self.hashes.begin_tenant(self.previous.is_none());
-        let TenantFile { settings, app_name_line, prompts_line } = self.tenant_file()?;
+        let TenantFile { mut settings, app_name_line, prompts_line } = self.tenant_file()?;
         self.look_at_prompts(&settings, prompts_line)?;
+        settings.prompts.dir = settings.prompts.dir.map(|dir| self.folder.path().join(dir));
         let listed = self.list();
         self.look_at_number(&settings.limits, &listed)?;
         let mut candidates = BTreeMap::new();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -38,7 +38,7 @@ pub struct DeskOptions {
     pub spool: PathBuf,
     /// Which sinks a recording goes to that names none. May be empty when no tenant records.
     pub default_sinks: Vec<String>,
-    /// The same for single tenants.
+    /// The same for single tenants; see [`Desk::set_tenant_sinks`].
     pub tenant_sinks: HashMap<TenantId, Vec<String>>,
     /// Names that stand for several sinks.
     pub composites: HashMap<String, Vec<String>>,
@@ -93,6 +93,7 @@ pub struct Desk {
 
 pub(super) struct Inner {
     pub(super) options: DeskOptions,
+    tenant_sinks: RwLock<HashMap<TenantId, Vec<String>>>,
     pub(super) journal: Journal,
     pub(super) sinks: HashMap<String, Arc<dyn Sink>>,
     pub(super) events: Arc<dyn EventSink>,
@@ -108,7 +109,7 @@ impl Desk {
     /// # Errors
     /// [`DeskError`]
     pub fn new(
-        options: DeskOptions,
+        mut options: DeskOptions,
         sinks: impl IntoIterator<Item = Arc<dyn Sink>>,
         events: Arc<dyn EventSink>,
         runtime: Handle,
@@ -120,11 +121,37 @@ impl Desk {
                 return Err(DeskError::UnknownSink(name.clone()));
             }
         }
+        let tenant_sinks = RwLock::new(std::mem::take(&mut options.tenant_sinks));
         let spool = |error| DeskError::Spool { dir: options.spool.clone(), error };
         let journal = Journal::open(&options.spool).map_err(spool)?;
         let deliveries = Semaphore::new(DELIVERIES_AT_ONCE);
         let live = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { options, journal, sinks, events, deliveries, runtime, live }) })
+        let inner = Inner { options, tenant_sinks, journal, sinks, events, deliveries, runtime, live };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// From now on recordings of these tenants that name no sink go here, and those of all others to the default ones. Those
+    /// that have begun go where they were to go. Names that are not configured are left out, and returned with their tenants;
+    /// a tenant that names only unknown ones keeps those that it had.
+    pub fn set_tenant_sinks(
+        &self,
+        tenants: impl IntoIterator<Item = (TenantId, Vec<String>)>,
+    ) -> Vec<(TenantId, DeskError)> {
+        let inner = &self.inner;
+        let is_known = |name: &String| inner.sinks.contains_key(name) || inner.options.composites.contains_key(name);
+        let mut all = inner.tenant_sinks.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut now, mut unknown) = (HashMap::new(), Vec::new());
+        for (tenant, names) in tenants {
+            let (good, bad): (Vec<_>, Vec<_>) = names.into_iter().partition(is_known);
+            let only_bad = good.is_empty() && !bad.is_empty();
+            let kept = if only_bad { all.remove(&tenant) } else { Some(good).filter(|good| !good.is_empty()) };
+            unknown.extend(bad.into_iter().map(|name| (tenant.clone(), DeskError::UnknownSink(name))));
+            if let Some(kept) = kept {
+                now.insert(tenant, kept);
+            }
+        }
+        *all = now;
+        unknown
     }
 
     /// Finishes what an earlier run of the host left, in the background. `exchange` gives a PBX by its name. Returns how
@@ -178,7 +205,10 @@ impl Inner {
     fn sinks_for(&self, start: &RecordingStart) -> Result<Vec<String>, CallError> {
         let options = &self.options;
         let wanted = match start.sink.as_str() {
-            "" => options.tenant_sinks.get(&start.tenant).unwrap_or(&options.default_sinks).clone(),
+            "" => {
+                let tenants = self.tenant_sinks.read().unwrap_or_else(PoisonError::into_inner);
+                tenants.get(&start.tenant).unwrap_or(&options.default_sinks).clone()
+            }
             name => vec![name.to_owned()],
         };
         let mut leaves = Vec::new();

@@ -3,10 +3,13 @@
 //! Every statement names the tenant, which no component can. Versions come from one counter for all tenants that is kept
 //! with the values, so that they grow over deletions and starts of the host too.
 
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
+pub use voxtra_core::store::Quota;
 use voxtra_core::store::{CasOutcome, Entry, KeyValueStore};
 use voxtra_core::{BoxFuture, CallError, TenantId};
 
@@ -48,26 +51,17 @@ const STEPS: &[&str] = &[
 /// The longest that a value is kept by a time to live; more is the same as for ever.
 const TTL_MAX_MS: u128 = 1_000 * 60 * 60 * 24 * 365 * 100;
 
-/// What each tenant may keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quota {
-    /// Keys. Default 10,000.
-    pub max_keys: u64,
-    /// Keys and values together. Default 16 MiB.
-    pub max_bytes: u64,
-}
-
-impl Default for Quota {
-    fn default() -> Self {
-        Self { max_keys: 10_000, max_bytes: 16 << 20 }
-    }
-}
-
 /// See the module.
 #[derive(Clone)]
 pub struct SqliteStore {
     database: Database,
-    quota: Quota,
+    quotas: Arc<RwLock<Quotas>>,
+}
+
+/// Who may keep how much.
+struct Quotas {
+    others: Quota,
+    tenants: HashMap<TenantId, Quota>,
 }
 
 impl SqliteStore {
@@ -77,7 +71,20 @@ impl SqliteStore {
     /// [`DatabaseError`] when its tables cannot be made.
     pub async fn new(database: Database, quota: Quota) -> Result<Self, DatabaseError> {
         database.migrate("store", STEPS).await?;
-        Ok(Self { database, quota })
+        let quotas = Arc::new(RwLock::new(Quotas { others: quota, tenants: HashMap::new() }));
+        Ok(Self { database, quotas })
+    }
+
+    /// From now on these tenants may keep what is said here, and all others what the store was made with. What is there
+    /// already stays, also above a quota: then nothing is added until it is below.
+    pub fn set_quotas(&self, tenants: impl IntoIterator<Item = (TenantId, Quota)>) {
+        let tenants = tenants.into_iter().collect();
+        self.quotas.write().unwrap_or_else(PoisonError::into_inner).tenants = tenants;
+    }
+
+    fn quota(&self, tenant: &TenantId) -> Quota {
+        let quotas = self.quotas.read().unwrap_or_else(PoisonError::into_inner);
+        quotas.tenants.get(tenant).copied().unwrap_or(quotas.others)
     }
 
     /// Removes what has expired; until then it takes up room, but nobody sees it. Returns how many values.
@@ -115,8 +122,8 @@ impl KeyValueStore for SqliteStore {
         value: Vec<u8>,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<u64, CallError>> {
+        let quota = self.quota(tenant);
         let (tenant, key) = owned(tenant, key);
-        let quota = self.quota;
         Box::pin(async move { self.done(move |tx| put(tx, quota, &tenant, &key, &value, ttl)).await? })
     }
 
@@ -128,8 +135,8 @@ impl KeyValueStore for SqliteStore {
         value: Vec<u8>,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<CasOutcome, CallError>> {
+        let quota = self.quota(tenant);
         let (tenant, key) = owned(tenant, key);
-        let quota = self.quota;
         let job = move |tx: &Transaction<'_>| {
             let current = live(tx, &tenant, &key)?;
             if current.as_ref().map(|entry| entry.version) != expected {
@@ -206,12 +213,13 @@ fn put(
     let mut replaced = tx.prepare_cached("SELECT length(value) FROM store WHERE tenant = ?1 AND key = ?2")?;
     let replaced: Option<u64> = replaced.query_row([tenant, key], |row| row.get(0)).optional()?;
     let (keys, bytes): (u64, u64) = used.unwrap_or_default();
-    if replaced.is_none() && keys >= quota.max_keys {
-        return Ok(Err(over(format!("{} keys", quota.max_keys))));
-    }
-    let others_bytes = replaced.map_or(bytes, |value| bytes.saturating_sub(value + key.len() as u64));
-    if others_bytes + (key.len() + value.len()) as u64 > quota.max_bytes {
-        return Ok(Err(over(format!("{} KiB", quota.max_bytes >> 10))));
+    let (new_keys, others_bytes) = match replaced {
+        None => (keys + 1, bytes),
+        // It adds no key: below a quota that was lowered, those that are there can still be written.
+        Some(value) => (0, bytes.saturating_sub(value + key.len() as u64)),
+    };
+    if let Err(full) = quota.allows(new_keys, others_bytes.saturating_add((key.len() + value.len()) as u64)) {
+        return Ok(Err(full));
     }
     let mut next = tx.prepare_cached("UPDATE store_version SET last = last + 1 RETURNING last")?;
     let version: u64 = next.query_row([], |row| row.get(0))?;
@@ -222,10 +230,6 @@ fn put(
     )?
     .execute(params![tenant, key, value, version, expires_ms])?;
     Ok(Ok(version))
-}
-
-fn over(limit: String) -> CallError {
-    CallError::LimitExceeded(format!("the tenant's store may hold {limit}; delete something first"))
 }
 
 fn now_ms() -> i64 {

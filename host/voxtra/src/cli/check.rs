@@ -16,7 +16,7 @@ use voxtra_telephony::media::MediaThreads;
 use super::{EXIT_BAD_INPUT, LogArgs, load_config};
 use crate::config::{self, Config};
 use crate::host::pbx::Pbx;
-use crate::host::{self, egress, handlers, pbx, services};
+use crate::host::{self, egress, handlers, pbx, services, tenants};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -94,6 +94,7 @@ fn check_handlers(args: &CheckArgs, config: &Config, findings: &mut Findings) ->
         Ok((snapshot, faults)) => {
             snapshot.catalog.handlers().for_each(|handler| findings.good("handlers", host::describe(handler)));
             faults.iter().for_each(|fault| findings.bad("handlers", fault));
+            tenants::notes(&snapshot.directory).into_iter().for_each(|note| findings.note("handlers", note));
             let tenants = handlers::with_tenants(config, &snapshot.directory);
             missing_handlers(&tenants, &snapshot.catalog).into_iter().for_each(|note| findings.note("handlers", note));
         }

@@ -8,6 +8,7 @@ mod demo;
 mod handlers;
 mod info;
 mod init;
+mod meters;
 mod routes;
 mod sessions;
 mod simulated;
@@ -83,6 +84,7 @@ enum Command {
     Hangup(sessions::HangupArgs),
     Batch(batch::BatchArgs),
     Webhooks(webhooks::WebhooksArgs),
+    Meters(meters::MetersArgs),
     Tenant(tenant::TenantArgs),
     Demo(demo::DemoArgs),
 }
@@ -101,6 +103,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sessions(args) => sessions::run(args),
         Command::Batch(args) => batch::run(args),
         Command::Webhooks(args) => webhooks::run(args),
+        Command::Meters(args) => meters::run(args),
         Command::Tenant(args) => tenant::run(args),
         Command::Hangup(args) => sessions::hangup(args),
         Command::Demo(args) => demo::run(args, cli.log),

@@ -31,7 +31,7 @@ use crate::host::operator::Operator;
 use crate::host::pbx::{Exchanges, Pbx};
 use crate::host::services::{self, Services};
 use crate::host::state_lock::StateLock;
-use crate::host::{self, Plan, hooks, pbx};
+use crate::host::{self, Plan, hooks, metering, metrics, pbx};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -119,14 +119,19 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     ports.http = Some(http.clone());
     let host = host::switchboard(Plan::of_config(config, catalog)?, ports, runtimes);
     services.beside_calls.filter_as(&host);
+    services.tenants.serve(config, &begun.snapshot.directory);
     host.set_dial_policies(services::dial_policies(config)?).map_err(|why| config.error_at(&["dial"], why))?;
     let threads = MediaThreads::start(MEDIA_THREADS).context("the audio's thread cannot be started; free memory")?;
     let switchboard: Arc<dyn Switchboard> = host.clone();
     let pbxs = pbx::all(config, &threads, &switchboard)?;
+    let (webhooks, letters) = (&services.webhooks, services.letters);
+    let parts =
+        metrics::Parts::new(&host, begun.runtime.clone(), &pbxs, &threads, (webhooks, letters), &services.meters);
+    parts.add_to(&services.registry);
     let hook_limit = Duration::from_millis(config.root.hooks.limit_ms.into());
     hooks::run("start", &config.root.hooks.start, hook_limit).await?;
     let tenants = config.tenants().into_iter().map(|(name, _)| TenantId::new(name)).collect();
-    let keeper = begun.keep(written, &host, http)?;
+    let keeper = begun.keep(written, &host, http, &services.tenants)?;
     let operator = Operator {
         host: Arc::clone(&host),
         keeper: keeper.clone(),
@@ -135,6 +140,7 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
         tenants,
     };
     let door = Door::open(&socket, Arc::new(operator))?;
+    let _told = metrics::listen(config, &services.registry).await;
     let (stop, stopped) = watch::channel(false);
     let mut serving = Serving::default();
     let came_up = tokio::select! {
@@ -178,6 +184,7 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
         stop.send_replace(true);
         serving.end().await;
         services.webhooks.stop(WEBHOOKS_GRACE).await;
+        metering::flush(&services.meters).await;
         if let Err(error) = hooks::run("stop", &config.root.hooks.stop, hook_limit).await {
             tracing::error!("{error:#}");
         }

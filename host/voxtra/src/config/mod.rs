@@ -6,6 +6,7 @@
 mod de;
 mod env;
 mod error;
+mod listen;
 mod model;
 mod places;
 mod policy;
@@ -21,6 +22,7 @@ use tree::{Kind, Node};
 
 pub(crate) use env::{Lookup, process_env};
 pub(crate) use error::ConfigError;
+pub(crate) use listen::Listen;
 pub(crate) use model::{
     Dial, HttpSecret, Plugins, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport, UnknownCalls,
 };
@@ -188,7 +190,8 @@ impl Config {
         }
     }
 
-    fn is_set(&self, path: &[&str]) -> bool {
+    /// Whether the file says something there.
+    pub(crate) fn is_set(&self, path: &[&str]) -> bool {
         let mut node = &self.nodes;
         for key in path {
             match node.get(key) {
@@ -250,6 +253,8 @@ impl Config {
             (["egress", "max_concurrent"], self.root.egress.max_concurrent, 1, 100_000),
             (["store", "max_keys"], self.root.store.max_keys, 0, 100_000_000),
             (["store", "max_mib"], self.root.store.max_mib, 0, 1 << 20),
+            (["metering", "retention_days"], self.root.metering.retention_days, 0, 36_500),
+            (["metering", "max_waiting"], self.root.metering.max_waiting, 1, 10_000_000),
         ];
         for (path, value, least, most) in sizes {
             if !(least..=most).contains(&value) {

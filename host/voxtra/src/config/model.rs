@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::listen::Listen;
 use super::policy::OnFailure;
 
 /// A value that is never shown.
@@ -97,6 +99,8 @@ section! {
         hooks: Hooks = Hooks::default(),
         admin: Admin = Admin::default(),
         store: Store = Store::default(),
+        metering: Metering = Metering::default(),
+        metrics: Metrics = Metrics::default(),
         /// Ours: these are the tenant `default`'s, as in [`Tenant`].
         dial: Option<Dial> = None,
         dialplan: Dialplan = Dialplan::default(),
@@ -360,6 +364,9 @@ section! {
         dir: String = String::new(),
         /// Beginnings of `https:` addresses that may be played.
         urls: Vec<String> = Vec::new(),
+        /// The folder that the tenant's own file names, which may not be a link; counts where `dir` is empty.
+        #[serde(skip)]
+        own_dir: Option<PathBuf> = None,
     }
 }
 
@@ -490,5 +497,23 @@ section! {
     Store {
         max_keys: u32 = 10_000,
         max_mib: u32 = 16,
+    }
+}
+
+section! {
+    /// The records of calls, for whoever bills them.
+    Metering {
+        /// How long after a call's end its record is kept; 0: for ever.
+        retention_days: u32 = 90,
+        /// Records that may wait in memory for the disk; beyond, they are lost and counted.
+        max_waiting: u32 = 65_536,
+    }
+}
+
+section! {
+    /// What Prometheus reads.
+    Metrics {
+        /// Whoever reaches it reads the tenants' names and numbers.
+        listen: Listen = Listen::At(voxtra_services::metrics::DEFAULT_ADDRESS),
     }
 }

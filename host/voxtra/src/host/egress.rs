@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use voxtra_core::http::{Http, HttpError, HttpOut, HttpRequest, HttpResponse, HttpUsage, Reason};
 use voxtra_core::{BoxFuture, HandlerName, TenantId};
-use voxtra_directory::{Checks, Directory, HttpLimits, TenantPlan};
+use voxtra_directory::{Directory, HttpLimits, TenantPlan};
 use voxtra_egress::{
     AllowEntry, AllowedNetwork, CallEgress, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing,
     Network, OperatorNetworks, Secrets, TenantRules, certificates_of_pem,
@@ -198,15 +198,6 @@ pub(crate) fn ceiling(config: &Config) -> HttpLimits {
     }
 }
 
-/// Reads the entries of tenants' files as they are read when something is sent.
-pub(crate) fn checks() -> Checks {
-    let http_entry = |text: &str| {
-        let read = text.parse::<AllowEntry>();
-        read.map(drop).map_err(|error| format!("cannot be used: {error}"))
-    };
-    Checks { http_entry, ..Checks::default() }
-}
-
 /// Whether the configuration's part can be used. Blocking: reads the files that it names.
 pub(crate) fn check(config: &Config) -> Result<(), ConfigError> {
     networks(config)?;
@@ -362,13 +353,5 @@ tenants:
         assert!(why("egress: {private_networks: [10.1.0.1/16]}").contains("is no network"));
         assert!(why("egress: {ceiling: {total_ms: 200000}}").contains("110000"));
         assert!(why("egress: {ca_files: [/nowhere/at/all.pem]}").contains("/nowhere/at/all.pem"));
-    }
-
-    #[test]
-    fn an_entry_is_checked_by_the_parser_that_uses_it() {
-        let check = checks().http_entry;
-        assert_eq!(check("GET https://*.example.com:8443/v1/"), Ok(()));
-        let why = check("https://*").unwrap_err();
-        assert!(why.starts_with("cannot be used: ") && why.ends_with("/v1/"), "{why}");
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use voxtra_core::{Capabilities, Capability, TenantId};
-use voxtra_directory::{Dial, Directory, Grants, HostCeiling, Limits, TenantPlan, WatchOptions};
+use voxtra_directory::{Checks, Dial, Directory, Grants, HostCeiling, Limits, TenantPlan, WatchOptions};
 use voxtra_loader::{Keeper, Loader, LoaderOptions, News, Serving, Snapshot};
+use voxtra_plugins::Runtime;
 use voxtra_session::Host;
 
 use super::egress::HandlersHttp;
-use super::{Plan, describe, egress, services};
+use super::tenants::TenantServices;
+use super::{Plan, checks, describe, egress, services};
 use crate::config::{self, Config, Lookup};
 
 /// Everything of the plugin directory that is good has been loaded.
@@ -19,6 +21,8 @@ pub(crate) struct Begun {
     loader: Loader,
     /// What takes calls at first.
     pub(crate) snapshot: Snapshot,
+    /// What runs them.
+    pub(crate) runtime: Arc<Runtime>,
 }
 
 /// Loads the directory, and tells of each component.
@@ -27,13 +31,13 @@ pub(crate) fn begin(config: &Config, dir: PathBuf, lookup: Lookup<'_>, guests: &
     let runtime = super::wasm_runtime(config, lookup)?;
     let mut options = LoaderOptions::new(dir, config.state_dir(lookup).join("versions"));
     options.ceiling = ceiling(config);
-    let mut loader = Loader::open(runtime, guests.clone(), options)?;
+    let mut loader = Loader::open(Arc::clone(&runtime), guests.clone(), options)?;
     let mut first = First::default();
     loader.begin(&mut first)?;
     let snapshot = first.snapshot.unwrap_or_else(|| loader.snapshot());
     snapshot.catalog.handlers().for_each(|handler| tracing::info!("loaded {}", describe(handler)));
     first.faults.iter().for_each(|fault| tracing::warn!("not loaded: {fault}"));
-    Ok(Begun { loader, snapshot })
+    Ok(Begun { loader, snapshot, runtime })
 }
 
 /// At the start there has to be a directory; later, one that is gone may come back.
@@ -67,8 +71,14 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
 
 impl Begun {
     /// From now on what changes in the directory is what new calls get.
-    pub(crate) fn keep(self, config: &Config, host: &Arc<Host>, http: Arc<HandlersHttp>) -> anyhow::Result<Keeper> {
-        let live = Live { host: Arc::clone(host), http, config: config.clone() };
+    pub(crate) fn keep(
+        self,
+        config: &Config,
+        host: &Arc<Host>,
+        http: Arc<HandlersHttp>,
+        tenants: &TenantServices,
+    ) -> anyhow::Result<Keeper> {
+        let live = Live { host: Arc::clone(host), http, config: config.clone(), tenants: tenants.clone() };
         Ok(Keeper::start(self.loader, Box::new(live), WatchOptions::default())?)
     }
 }
@@ -105,6 +115,12 @@ fn add(tenant: &mut config::Tenant, plan: &TenantPlan) {
         if own.is_empty() {
             own.clone_from(theirs);
         }
+    }
+    if tenant.prompts.dir.is_empty() {
+        tenant.prompts.own_dir.clone_from(&settings.prompts.dir);
+    }
+    if tenant.prompts.urls.is_empty() {
+        tenant.prompts.urls.clone_from(&settings.prompts.urls);
     }
     for handler in plan.handlers.values() {
         tenant.routes.extend(handler.routes.iter().map(|route| {
@@ -174,8 +190,8 @@ fn ceiling(config: &Config) -> HostCeiling {
         defaults: limits,
         grants,
         http: egress::ceiling(config),
-        checks: egress::checks(),
         max_component_bytes: u64::from(config.root.plugins.max_component_mib) << 20,
+        checks: Checks { oci: checks::oci, signing_key: checks::signing_key, http_entry: checks::http_entry },
         ..HostCeiling::default()
     }
 }
@@ -207,11 +223,13 @@ struct Live {
     http: Arc<HandlersHttp>,
     /// As the file has it, without the tenants' own files.
     config: Config,
+    tenants: TenantServices,
 }
 
 impl Serving for Live {
     fn serve(&mut self, snapshot: Snapshot) {
         let config = with_tenants(&self.config, &snapshot.directory);
+        self.tenants.serve(&config, &snapshot.directory);
         let policies = services::dial_policies(&config);
         let plan = Plan::of_config(&config, snapshot.catalog);
         match (plan, policies) {

@@ -1,16 +1,20 @@
 //! What every command that takes calls puts together: runtimes, handlers, the switchboard of calls.
 
 pub(crate) mod batches;
+mod checks;
 pub(crate) mod egress;
 pub(crate) mod handlers;
 pub(crate) mod hooks;
 mod listener;
+pub(crate) mod metering;
+pub(crate) mod metrics;
 pub(crate) mod operator;
 pub(crate) mod pbx;
 mod plan;
 mod prompts;
 pub(crate) mod services;
 pub(crate) mod state_lock;
+pub(crate) mod tenants;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +24,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime as Tokio};
 use voxtra_core::EventSink;
-use voxtra_core::store::FakeStore;
+use voxtra_core::store::{FakeStore, Quota};
 use voxtra_plugins::{Aside, CompileLimits, Handler, Limits, Runtime, RuntimeOptions};
 use voxtra_session::{Host, HostPorts, Runtimes};
 
@@ -56,10 +60,11 @@ pub(crate) fn switchboard(plan: Plan, mut ports: HostPorts, runtimes: Runtimes) 
     Host::new(plan.options, Arc::new(plan.catalog), plan.router, ports, runtimes)
 }
 
-/// What simulated calls have beside their handlers: a store that is forgotten with them, and an ear for machines.
+/// What simulated calls have beside their handlers: a store that is forgotten with them and holds what a tenant's does
+/// where nobody says otherwise, and an ear for machines.
 pub(crate) fn simulated_ports(sink: Arc<dyn EventSink>) -> HostPorts {
     let mut ports = HostPorts::new(sink);
-    ports.store = Some(Arc::new(FakeStore::new()));
+    ports.store = Some(Arc::new(FakeStore::with_quota(Quota::default())));
     ports.machine_listener = Some(Arc::new(listener::Listener));
     ports
 }

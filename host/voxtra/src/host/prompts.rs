@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,13 +28,15 @@ const KEPT_MAX: usize = 32;
 pub(crate) struct PromptPlaces {
     /// Its folder; none: it has no files.
     pub(crate) dir: Option<PathBuf>,
+    /// Whether that is in the tenant's own folder, where it must not be a link: who writes there may not lead out of it.
+    pub(crate) is_own: bool,
     /// Beginnings of addresses.
     pub(crate) urls: Vec<String>,
 }
 
 /// See the module.
 pub(crate) struct Prompts {
-    places: HashMap<TenantId, PromptPlaces>,
+    places: RwLock<HashMap<TenantId, PromptPlaces>>,
     client: reqwest::Client,
     fetched: Mutex<HashMap<String, (Instant, Bytes)>>,
 }
@@ -42,16 +44,29 @@ pub(crate) struct Prompts {
 impl Prompts {
     /// The prompts of these tenants. The client follows no redirect.
     pub(crate) fn new(places: HashMap<TenantId, PromptPlaces>, client: reqwest::Client) -> Self {
-        Self { places, client, fetched: Mutex::default() }
+        Self { places: RwLock::new(places), client, fetched: Mutex::default() }
+    }
+
+    /// From now on they are there.
+    pub(crate) fn set_places(&self, places: HashMap<TenantId, PromptPlaces>) {
+        *self.places.write().unwrap_or_else(PoisonError::into_inner) = places;
+    }
+
+    fn places(&self, tenant: &TenantId) -> PromptPlaces {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places.get(tenant).cloned().unwrap_or_default()
     }
 
     async fn file(&self, tenant: &TenantId, name: &str, rate_hz: u32) -> Result<PromptAudio, CallError> {
-        let Some(dir) = self.places.get(tenant).and_then(|places| places.dir.clone()) else {
+        let PromptPlaces { dir: Some(dir), is_own, .. } = self.places(tenant) else {
             let why = format!("the tenant {tenant} has no prompts of its own; name their folder under prompts.dir");
             return Err(CallError::NotConfigured(why));
         };
         let name = name.to_owned();
         let read = spawn_blocking(move || {
+            if is_own && !dir.symlink_metadata().is_ok_and(|dir| dir.is_dir()) {
+                return Err(missing(&name));
+            }
             let file = open_inside(&dir, &name)?;
             decode(file, rate_hz, &name)
         });
@@ -59,7 +74,7 @@ impl Prompts {
     }
 
     async fn address(&self, tenant: &TenantId, url: &str, rate_hz: u32) -> Result<PromptAudio, CallError> {
-        let allowed = self.places.get(tenant).is_some_and(|places| places.urls.iter().any(|start| covers(start, url)));
+        let allowed = self.places(tenant).urls.iter().any(|start| covers(start, url));
         if !allowed {
             let why = format!(
                 "{url} begins like none of the addresses that may be played; add its beginning to prompts.urls"
@@ -141,8 +156,7 @@ fn covers(start: &str, url: &str) -> bool {
 
 /// Opens a file below a folder; nothing leads out of it, no `..` and no link.
 fn open_inside(dir: &Path, name: &str) -> Result<File, CallError> {
-    let missing =
-        || CallError::InvalidArgument(format!("there is no prompt {name:?} in the tenant's folder; look at its name"));
+    let missing = || missing(name);
     let relative = Path::new(name);
     if name.is_empty() || name.contains('\0') || !relative.components().all(|part| matches!(part, Component::Normal(_)))
     {
@@ -162,6 +176,10 @@ fn open_inside(dir: &Path, name: &str) -> Result<File, CallError> {
             Err(CallError::NotConfigured(format!("the prompt {name:?} cannot be read ({error}); change its mode")))
         }
     }
+}
+
+fn missing(name: &str) -> CallError {
+    CallError::InvalidArgument(format!("there is no prompt {name:?} in the tenant's folder; look at its name"))
 }
 
 fn decode(from: impl std::io::Read, rate_hz: u32, name: &str) -> Result<PromptAudio, CallError> {
@@ -214,6 +232,28 @@ mod tests {
         {
             assert!(open_inside(&inside, bad).is_err(), "{bad:?}");
         }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_tenants_own_folder_may_not_become_a_link_and_new_places_count_at_once() {
+        let dir = std::env::temp_dir().join(format!("voxtra-own-prompts-{}", std::process::id()));
+        let mut hello = Vec::new();
+        voxtra_audio::wav::write_wav(&mut hello, 8_000, 1, &[1; 800]).unwrap();
+        for folder in ["acme/prompts", "other"] {
+            std::fs::create_dir_all(dir.join(folder)).unwrap();
+            std::fs::write(dir.join(folder).join("hello.wav"), &hello).unwrap();
+        }
+        let prompts = Prompts::new(HashMap::new(), voxtra_services::webhooks::http_client().unwrap());
+        let acme = TenantId::new("acme");
+        let open = || prompts.open(&acme, "hello", 8_000);
+        assert!(matches!(open().await, Err(CallError::NotConfigured(_))));
+        let own = PromptPlaces { dir: Some(dir.join("acme/prompts")), is_own: true, urls: Vec::new() };
+        prompts.set_places(HashMap::from([(acme.clone(), own)]));
+        assert_eq!(open().await.unwrap().pcm.len(), 1_600);
+        std::fs::remove_dir_all(dir.join("acme/prompts")).unwrap();
+        std::os::unix::fs::symlink(dir.join("other"), dir.join("acme/prompts")).unwrap();
+        assert!(matches!(open().await, Err(CallError::InvalidArgument(_))));
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

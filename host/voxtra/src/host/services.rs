@@ -10,17 +10,21 @@ use voxtra_core::TenantId;
 use voxtra_core::event::{Event, EventSink};
 use voxtra_services::batch::Batches;
 use voxtra_services::database::Database;
+use voxtra_services::metering::{MeterStore, Meters};
+use voxtra_services::metrics::Registry;
 use voxtra_services::recordings::{
     Desk, DeskOptions, LocalSink, S3Options, S3Sink, Sink, WebhookSink as RecordingHook,
 };
 use voxtra_services::store::{Quota, SqliteStore};
-use voxtra_services::webhooks::{OutboxOptions, Secret, WebhookSink, WebhookTarget, http_client};
+use voxtra_services::webhooks::{Letters, OutboxOptions, Secret, WebhookSink, WebhookTarget, http_client};
 use voxtra_session::{DialPolicy, FilteredSink, HostPorts};
 
 use super::batches::{BatchDesk, ForHandlers};
 use super::listener::Listener;
-use super::prompts::{PromptPlaces, Prompts};
-use crate::config::{self, Config, ConfigError, Dial, Lookup, RecordingSink, SinkKind, Tenant};
+use super::metering;
+use super::prompts::Prompts;
+use super::tenants::{self, TenantServices};
+use crate::config::{Config, ConfigError, Dial, Lookup, RecordingSink, SinkKind, Tenant};
 
 /// The sink of recordings when none is configured.
 const DEFAULT_SINK: &str = "local";
@@ -37,6 +41,14 @@ pub(crate) struct Services {
     pub(crate) batches: Arc<BatchDesk>,
     /// What recordings and batches tell.
     pub(crate) beside_calls: Arc<FilteredSink>,
+    /// What each tenant has of them.
+    pub(crate) tenants: TenantServices,
+    /// What calls have used up.
+    pub(crate) meters: MeterStore,
+    /// What Prometheus reads.
+    pub(crate) registry: Arc<Registry>,
+    /// What waits for webhooks.
+    pub(crate) letters: Letters,
     pub(crate) ports: HostPorts,
 }
 
@@ -61,6 +73,9 @@ impl Services {
         let desk = desk(config, lookup, &client, Arc::<FilteredSink>::clone(&beside_calls), runtime)?;
         let store = SqliteStore::new(database.clone(), quota(config)).await?;
         runtime.spawn(sweep(store.clone()));
+        let meters = metering::open(config, database.clone(), runtime).await?;
+        let registry = Arc::new(Registry::new());
+        let letters = Letters::open(database.clone()).await?;
         let policies = dial_policies(config)?;
         let batches = BatchDesk::new(
             Batches::open(database).await?,
@@ -69,13 +84,18 @@ impl Services {
             Arc::<FilteredSink>::clone(&beside_calls),
             runtime.clone(),
         );
+        let prompts = Arc::new(Prompts::new(tenants::prompt_places(config), client));
+        let said = Arc::default();
+        let tenants =
+            TenantServices { store: store.clone(), prompts: Arc::clone(&prompts), desk: Arc::clone(&desk), said };
         let mut ports = HostPorts::new(sink);
+        ports.meter = Some(Arc::new(Meters::new(vec![Arc::new(meters.clone()), Arc::<Registry>::clone(&registry)])));
         ports.desk = Some(Arc::<Desk>::clone(&desk));
         ports.store = Some(Arc::new(store));
-        ports.prompts = Some(Arc::new(Prompts::new(prompt_places(config), client)));
+        ports.prompts = Some(prompts);
         ports.batches = Some(Arc::new(ForHandlers(Arc::clone(&batches))));
         ports.machine_listener = Some(Arc::new(Listener));
-        Ok(Self { webhooks, desk, batches, beside_calls, ports })
+        Ok(Self { webhooks, desk, batches, beside_calls, tenants, meters, registry, letters, ports })
     }
 }
 
@@ -171,8 +191,17 @@ fn desk(
     };
     options.composites = composites;
     options.min_free_bytes = u64::from(recordings.min_free_mib) << 20;
-    let own = config.tenants().into_iter().filter(|(_, tenant)| !tenant.recording_sinks.is_empty());
-    options.tenant_sinks = own.map(|(name, tenant)| (TenantId::new(name), tenant.recording_sinks)).collect();
+    // Only what is written here: a wrong name in a tenant's own file is that tenant's.
+    for (name, tenant) in &config.root.tenants {
+        let path = ["tenants", name, "recording_sinks"];
+        for sink in tenant.recording_sinks.iter().filter(|_| config.is_set(&path)) {
+            let is_default = recordings.sinks.is_empty() && sink == DEFAULT_SINK;
+            if !is_default && !recordings.sinks.contains_key(sink) {
+                let why = format!("there is no recording sink `{sink}`; add it under recordings.sinks, or take it out");
+                return Err(config.error_at(&path, why).into());
+            }
+        }
+    }
     let desk = tokio::task::block_in_place(|| Desk::new(options, sinks, events, runtime.clone()));
     Ok(Arc::new(desk.map_err(|error| config.error_at(&["recordings"], error.to_string()))?))
 }
@@ -251,12 +280,4 @@ fn policy(dial: &Dial) -> DialPolicy {
 fn batch_tenants(config: &Config) -> Vec<TenantId> {
     let may = |tenant: &Tenant| tenant.dial.as_ref().is_some_and(|dial| dial.batches);
     config.tenants().into_iter().filter(|(_, tenant)| may(tenant)).map(|(name, _)| TenantId::new(name)).collect()
-}
-
-fn prompt_places(config: &Config) -> HashMap<TenantId, PromptPlaces> {
-    let places = |tenant: &config::Tenant| PromptPlaces {
-        dir: (!tenant.prompts.dir.is_empty()).then(|| config.folder(&tenant.prompts.dir)),
-        urls: tenant.prompts.urls.clone(),
-    };
-    config.tenants().into_iter().map(|(name, tenant)| (TenantId::new(name), places(&tenant))).collect()
 }

@@ -36,6 +36,7 @@
 //! | `hear MS`, `tone HZ MS` | listens to the call's audio at 8 kHz: `MS ms RMS rms HZ hz`; says a tone into it |
 //! | `detect host\|pbx` | `human`, `machine` or `not-sure` |
 //! | `emit NAME JSON` | the verb; all that follows the name is the JSON |
+//! | `http METHOD URL [NAME:VALUE]...` | the answer's status, headers and text; NAME is a header's, or `body`, `timeout` (ms) or `redirects` |
 //! | `store-get KEY`, `store-set KEY VALUE [TTL-MS]`, `store-delete KEY` | `VERSION VALUE` or `none`; the version; `yes` or `no` |
 //! | `store-cas KEY VERSION VALUE` | `stored VERSION` or `conflict VERSION`; `-`: if there is nothing |
 //! | `store-add KEY N`, `store-keys PREFIX LIMIT` | the sum, by compare-and-set; the keys with spaces between |

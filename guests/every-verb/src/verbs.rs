@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use voxtra_sdk::http::Request;
 use voxtra_sdk::prelude::*;
 use voxtra_sdk::store::Swap;
 use voxtra_sdk::{Batch, DialplanPlace};
@@ -18,6 +19,7 @@ impl Run<'_> {
             "snoop" => self.snoop(about, verb, words),
             "store" => store_verb(verb, words),
             "batch" => self.batch(verb, words),
+            "http" => http_verb(words),
             "playback" => self.playback(about, verb, words),
             "originate" => self.originate(about, words),
             _ => plain(self.call(about)?, verb, words),
@@ -217,6 +219,22 @@ fn plain(call: &Call, verb: &str, mut words: Words<'_>) -> Done {
         "trap" => panic!("the script wants a trap"),
         _ => Err(unknown(verb)),
     }
+}
+
+fn http_verb(mut words: Words<'_>) -> Done {
+    let mut request = Request::new(words.word("METHOD")?, words.word("URL")?);
+    for word in words {
+        let (name, value) = pair(word, ':')?;
+        request = match name {
+            "body" => request.body(value),
+            "timeout" => request.timeout(ms(number(value)?)),
+            "redirects" => request.max_redirects(number(value)?),
+            _ => request.header(name, value),
+        };
+    }
+    let answer = request.send()?;
+    let headers: Vec<_> = answer.headers.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    Ok(format!("{} {} {}", answer.status, headers.join(" "), answer.text().unwrap_or("bytes")))
 }
 
 fn store_verb(verb: &str, mut words: Words<'_>) -> Done {

@@ -4,7 +4,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use voxtra_core::http::{HttpError, HttpRequest, HttpResponse, Reason};
 use voxtra_core::verbs::{AnsweredBy, Dtmf, HandlerEvent, PlayOutcome, RecordingInfo};
 use voxtra_core::{CallError, EndReason, HangupCause, PlaybackId, RecordingId, TenantId};
 use voxtra_plugins::fake::FakeCall;
@@ -160,10 +163,10 @@ async fn each_refusal_comes_back_as_what_it_is() {
         (CallError::Provider(why()), "error provider because"),
     ];
     let script = "ring; hold; unhold; transfer a; queue a; dialplan; variable-set a b; variable-get a; playback a; \
-                  record host; originate a; bridge; snoop in out; detect host; emit a {}; metadata-share a";
+                  record host; originate a; bridge; snoop in out; detect host; emit a {}; metadata-share a; http GET https://a.example";
     for (error, result) in refusals {
         let ran = run_on(FakeCall::new().refusing(error), Limits::default(), script).await;
-        assert_eq!(ran.results.len(), 16);
+        assert_eq!(ran.results.len(), 17);
         assert!(ran.results.iter().all(|r| r == result), "{result}: {:?}", ran.results);
     }
 }
@@ -251,6 +254,39 @@ async fn the_store_is_the_tenants_and_compares_versions() {
         "ok none",
     ];
     assert_eq!(ran.results, wanted);
+}
+
+#[tokio::test]
+async fn a_request_over_http_reaches_the_host_as_it_was_made_and_the_answer_comes_back() {
+    let call = FakeCall::new();
+    let http = Arc::clone(call.http());
+    // Latin-1, as old servers send it.
+    let headers = vec![("x-city".to_owned(), Bytes::from_static(b"Z\xfcrich"))];
+    http.answer(Ok(HttpResponse { status: 201, headers, body: "made".into(), url: String::new() }));
+    http.answer(Err(HttpError::new(Reason::Host, "no entry names it")));
+    http.answer(Err(HttpError::new(Reason::Time, "late")));
+    let script = "http POST https://a.example/x?y authorization:{{secret:crm}} body:hello timeout:1500 redirects:2; \
+                  http GET https://b.example/; http GET https://c.example/";
+    let ran = run_on(call, Limits::default(), script).await;
+    let wanted = ["ok 201 x-city:Zürich made", "error denied http: no entry names it", "error timeout"];
+    assert_eq!(ran.results, wanted);
+    let asked = http.asked();
+    let first = HttpRequest {
+        timeout: Some(Duration::from_millis(1_500)),
+        redirects: 2,
+        ..HttpRequest::new("POST", "https://a.example/x?y").header("authorization", "{{secret:crm}}").body("hello")
+    };
+    assert_eq!(asked[..2], [first, HttpRequest::new("GET", "https://b.example/")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_over_http_have_the_pace_of_verbs() {
+    let limits = Limits { verbs_per_second: 10, ..Limits::default() };
+    let began = tokio::time::Instant::now();
+    let ran = run_on(FakeCall::new(), limits, &"http GET https://a.example; ".repeat(30)).await;
+    assert_eq!(ran.results.len(), 30);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(1_900), "a flood waits: {took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,8 +133,8 @@ async fn serve(stream: TcpStream, seen: &Mutex<Seen>, answer: &Answers) -> Resul
         let headers: String = answer.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let length = answer.body.len();
         let head = format!("HTTP/1.1 {} X\r\n{headers}content-length: {length}\r\n\r\n", answer.status);
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(&answer.body).await?;
+        // In one piece: two would wait for each other's acknowledgement.
+        stream.write_all(&[head.as_bytes(), &answer.body].concat()).await?;
     }
     Ok(())
 }

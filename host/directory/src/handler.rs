@@ -156,11 +156,13 @@ fn own_limits(top: &Reader<'_, '_>, tenant: &TenantSettings) -> Result<Limits, F
 }
 
 fn canary(table: &Reader<'_, '_>) -> Result<Canary, Fault> {
-    table.only(&["percent", "min_calls", "max_failures_percent"], &[])?;
+    table.only(&["percent", "min_calls", "max_failures_percent", "promote_calls"], &[])?;
+    let min_calls = small(table, "min_calls", 1, 100_000)?.unwrap_or(20);
     Ok(Canary {
         percent: small(table, "percent", 1, 100)?.unwrap_or(10),
-        min_calls: small(table, "min_calls", 1, 100_000)?.unwrap_or(20),
-        max_failures_percent: small(table, "max_failures_percent", 0, 100)?.unwrap_or(5),
+        min_calls,
+        max_failures_percent: small(table, "max_failures_percent", 0, 99)?.unwrap_or(5),
+        promote_calls: small(table, "promote_calls", 1, 1_000_000)?.unwrap_or(min_calls.saturating_mul(5)),
     })
 }
 

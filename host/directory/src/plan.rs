@@ -199,8 +199,11 @@ pub struct Canary {
     pub percent: u32,
     /// Judged after so many of them. Default 20.
     pub min_calls: u32,
-    /// It goes when more than so many in a hundred fail. 0 to 100; default 5.
+    /// It goes when more than so many in a hundred fail. 0 to 99; default 5.
     pub max_failures_percent: u32,
+    /// It becomes the current version when so many of its calls are over and no more than those failed. Default 5 times
+    /// `min_calls`.
+    pub promote_calls: u32,
 }
 
 /// What becomes of calls that are up when a new version comes.

@@ -78,7 +78,10 @@ fn a_tenants_folder_is_its_settings_handlers_and_rules() {
     let dial = support.grants.dial.as_ref().unwrap();
     assert_eq!((dial.patterns.as_slice(), dial.limits.max_per_day), (&["+4930.".to_owned()][..], 20));
     assert_eq!(dial.endpoint, "PJSIP/{number}@trunk");
-    assert_eq!(support.canary, Some(Canary { percent: 5, min_calls: 50, max_failures_percent: 10 }));
+    assert_eq!(
+        support.canary,
+        Some(Canary { percent: 5, min_calls: 50, max_failures_percent: 10, promote_calls: 250 })
+    );
     assert_eq!((support.upgrade, support.drain_limit_ms), (Upgrade::MidCall, 60_000));
     assert_eq!(support.on_failure.as_ref().unwrap().then, Then::Handler("default".into()));
     assert_eq!(support.routes.len(), 2);

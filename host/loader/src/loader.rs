@@ -1,26 +1,27 @@
 //! The state, and its steps: looking, starting work, taking results. Time and threads come from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use tokio::runtime::Handle;
+use voxtra_artifacts::oci::{Fetched, OciError, OciOptions, OciReference};
 use voxtra_artifacts::settle::{Content, Due, Outcome, SettleOptions, Settler, Verdict};
-use voxtra_artifacts::store::{Author, Source as VersionSource, Standing, StoreError, VersionStore};
+use voxtra_artifacts::store::{Author, CanaryEnd, Source as VersionSource, Standing, StoreError, VersionStore};
 use voxtra_artifacts::{HandlerKey, Version};
-use voxtra_core::TenantId;
-use voxtra_directory::{
-    ContentHash, Directory, DirectoryError, FileRef, HostCeiling, Problem, Scanner, Signatures, Source,
-};
+use voxtra_directory::{Directory, DirectoryError, HostCeiling, Problem, Scanner, Signatures, Source};
 use voxtra_plugins::{Kind, Runtime};
 
+use crate::fetch::{self, Fetcher};
 use crate::job::{Job, Passed, Refused};
-use crate::snapshot::{Component, Snapshot, rule_name};
+use crate::snapshot::{Component, Snapshot};
+use crate::trials::{Ending, OnTrial};
+use crate::wanted::{Stamp, Wanted, wanted};
 
 /// Who acts when nobody has asked.
-const HOST: &str = "host";
+pub(crate) const HOST: &str = "host";
 
 /// How a loader is set up.
 #[derive(Debug, Clone)]
@@ -35,6 +36,12 @@ pub struct LoaderOptions {
     pub settle: SettleOptions,
     /// Components that are compiled at one time; of one tenant it is always one. Default 2.
     pub workers: usize,
+    /// The registries that components may come from; by default none.
+    pub registries: OciOptions,
+    /// Where registries are spoken to. Default: where the components are started.
+    pub network: Option<Handle>,
+    /// Whether the start waits for registries. Default no: it serves what was there before, and fetches meanwhile.
+    pub waits_for_registries: bool,
 }
 
 impl LoaderOptions {
@@ -47,6 +54,9 @@ impl LoaderOptions {
             ceiling: HostCeiling::default(),
             settle: SettleOptions::default(),
             workers: 2,
+            registries: OciOptions::default(),
+            network: None,
+            waits_for_registries: false,
         }
     }
 }
@@ -60,6 +70,9 @@ pub enum LoaderError {
     /// The folder of versions.
     #[error(transparent)]
     Versions(#[from] StoreError),
+    /// What the operator says about registries.
+    #[error(transparent)]
+    Registries(#[from] OciError),
 }
 
 /// Something that the operator may want to know.
@@ -75,6 +88,39 @@ pub enum News {
         to: String,
         /// Who has signed it.
         signed_by: Option<String>,
+    },
+    /// A version takes a share of the calls first.
+    OnTrial {
+        /// Whose and which.
+        key: HandlerKey,
+        /// The first digits of the version that goes on for the rest.
+        current: String,
+        /// And of the new one.
+        version: String,
+        /// How many calls of a hundred.
+        percent: u32,
+        /// Who has signed it.
+        signed_by: Option<String>,
+    },
+    /// A version on trial takes all new calls now.
+    Promoted {
+        /// Whose and which.
+        key: HandlerKey,
+        /// The first digits of the version before.
+        from: Option<String>,
+        /// And of the new one.
+        version: String,
+        /// How its calls went.
+        why: String,
+    },
+    /// A version on trial takes no more calls, and is not taken from its file again until that changes.
+    Withdrawn {
+        /// Whose and which.
+        key: HandlerKey,
+        /// Its first digits.
+        version: String,
+        /// A sentence.
+        why: String,
     },
     /// A component did not get in; what was there goes on.
     Refused {
@@ -96,65 +142,41 @@ pub enum News {
 
 /// Who gives calls what is loaded.
 pub trait Serving: Send {
-    /// From now on new calls get these.
+    /// From now on new calls get these, and those on trial their share. A trial that is in it again goes on; whoever counts
+    /// how its calls go tells [`Loader::trial_over`].
     fn serve(&mut self, snapshot: Snapshot);
 
     /// Told once each.
     fn news(&mut self, news: News);
 }
 
-/// How a component's files look: what a change of means a new version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stamp {
-    File(ContentHash, Option<ContentHash>),
-    Registry(String),
-}
-
-/// A component that the directory names.
-#[derive(Debug, Clone)]
-struct Wanted {
-    tenant: TenantId,
-    kind: Kind,
-    source: Source,
-    signature: Option<FileRef>,
-    signatures: Signatures,
-}
-
-impl Wanted {
-    fn stamp(&self) -> Stamp {
-        match &self.source {
-            Source::File(file) => Stamp::File(file.content, self.signature.as_ref().map(|file| file.content)),
-            Source::Oci(reference) => Stamp::Registry(reference.clone()),
-        }
-    }
-
-    fn file(&self) -> String {
-        match &self.source {
-            Source::File(file) => file.path.display().to_string(),
-            Source::Oci(reference) => reference.clone(),
-        }
-    }
-}
-
-struct Done {
-    key: HandlerKey,
-    wasm: Vec<u8>,
-    outcome: Result<Passed, Refused>,
+/// What work has come to.
+enum Done {
+    Fetched { key: HandlerKey, outcome: Result<Fetched, OciError> },
+    Judged { key: HandlerKey, wasm: Vec<u8>, outcome: Result<Passed, Refused> },
 }
 
 /// See the module.
 pub struct Loader {
-    runtime: Arc<Runtime>,
-    guests: Handle,
-    options: LoaderOptions,
-    versions: VersionStore,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) guests: Handle,
+    pub(crate) options: LoaderOptions,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) versions: VersionStore,
     scanner: Scanner,
-    settler: Settler<HandlerKey, Stamp>,
+    pub(crate) settler: Settler<HandlerKey, Stamp>,
     directory: Arc<Directory>,
-    wanted: BTreeMap<HandlerKey, Wanted>,
-    loaded: BTreeMap<HandlerKey, Component>,
+    pub(crate) wanted: BTreeMap<HandlerKey, Wanted>,
+    pub(crate) loaded: BTreeMap<HandlerKey, Component>,
+    pub(crate) trials: BTreeMap<HandlerKey, OnTrial>,
+    pub(crate) endings: Vec<Ending>,
     /// Told already, so that each is told once.
     problems: Vec<Problem>,
+    /// Why fetching goes on: told already too.
+    hindrances: BTreeMap<HandlerKey, String>,
+    /// What has come and waits for a worker. One of a tenant at most.
+    ready: VecDeque<Job>,
+    fetching: usize,
     working: usize,
     finished: Sender<Done>,
     /// A lock that nobody else ever takes: threads share the loader while everything is loaded at the start.
@@ -165,13 +187,16 @@ impl Loader {
     /// Opens the folder of versions. Nothing is loaded yet.
     ///
     /// # Errors
-    /// When that folder cannot be used.
+    /// When that folder cannot be used, or a registry is described wrongly.
     pub fn open(runtime: Arc<Runtime>, guests: Handle, options: LoaderOptions) -> Result<Self, LoaderError> {
         let versions = VersionStore::open(&options.versions)?;
+        let network = options.network.clone().unwrap_or_else(|| guests.clone());
+        let fetcher = Fetcher::new(&options.registries, network)?;
         let (finished, results) = channel();
         Ok(Self {
             runtime,
             guests,
+            fetcher,
             versions,
             scanner: Scanner::new(&options.dir, options.ceiling.clone()),
             settler: Settler::new(options.settle),
@@ -179,41 +204,16 @@ impl Loader {
             directory: Arc::default(),
             wanted: BTreeMap::new(),
             loaded: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            endings: Vec::new(),
             problems: Vec::new(),
+            hindrances: BTreeMap::new(),
+            ready: VecDeque::new(),
+            fetching: 0,
             working: 0,
             finished,
             results: Mutex::new(results),
         })
-    }
-
-    /// Loads everything, on as many threads as there are workers, and serves it: a file that is good as it is, else the
-    /// last version that was. Files count as settled.
-    ///
-    /// # Errors
-    /// When the directory as a whole cannot be read.
-    pub fn begin(&mut self, serving: &mut dyn Serving) -> Result<(), LoaderError> {
-        self.read_directory(serving)?;
-        let wanted: Vec<_> = self.wanted.iter().map(|(key, wanted)| (key.clone(), wanted.clone())).collect();
-        let share = wanted.len().div_ceil(self.options.workers.max(1)).max(1);
-        let this = &*self;
-        let found: Vec<_> = std::thread::scope(|scope| {
-            let work = |part: &'_ [(HandlerKey, Wanted)]| {
-                part.iter().map(|(key, wanted)| (key.clone(), this.at_the_start(key, wanted))).collect::<Vec<_>>()
-            };
-            let threads: Vec<_> = wanted.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-        });
-        let now = Instant::now();
-        for (key, Found { component, content, said }) in found {
-            said.into_iter().for_each(|news| serving.news(news));
-            if let Some(component) = component {
-                self.loaded.insert(key.clone(), component);
-            }
-            let (Some(wanted), Some(content)) = (self.wanted.get(&key), content) else { continue };
-            self.settler.adopt(now, key, &wanted.tenant, wanted.stamp(), content);
-        }
-        serving.serve(self.snapshot());
-        Ok(())
     }
 
     /// Looks at the directory again.
@@ -230,8 +230,11 @@ impl Loader {
         for key in gone {
             self.settler.see(now, key.clone(), key.tenant(), None);
             self.loaded.remove(&key);
+            self.drop_trial(&key, serving);
             serving.news(News::Gone { key });
         }
+        self.hindrances.retain(|key, _| self.wanted.contains_key(key));
+        self.end_trials_without_a_plan(now);
         // Limits, routes and what is gone count at once; components when they are loaded.
         if before != self.directory {
             serving.serve(self.snapshot());
@@ -240,15 +243,24 @@ impl Loader {
 
     /// Takes what is done and begins what is due. Returns when there is something to be done again, as far as is known.
     pub fn step(&mut self, now: Instant, serving: &mut dyn Serving) -> Option<Instant> {
-        let mut swapped = false;
+        let mut swapped = self.end_trials(now, serving);
         while let Some(done) = self.next_result() {
-            self.working = self.working.saturating_sub(1);
-            swapped |= self.take(now, done, serving);
+            match done {
+                Done::Fetched { key, outcome } => self.take_fetched(now, key, outcome, serving),
+                Done::Judged { key, wasm, outcome } => {
+                    self.working = self.working.saturating_sub(1);
+                    swapped |= self.take(now, key, &wasm, outcome, serving);
+                }
+            }
         }
         if swapped {
             serving.serve(self.snapshot());
         }
         while self.working < self.options.workers.max(1) {
+            if let Some(job) = self.ready.pop_front() {
+                self.work(now, job, serving);
+                continue;
+            }
             match self.settler.due(now) {
                 Some(Due::Read { file, .. }) => self.start(now, file, serving),
                 // `look` has told of it.
@@ -256,7 +268,7 @@ impl Loader {
                 None => break,
             }
         }
-        self.settler.wake_at()
+        [self.settler.wake_at(), self.endings_due_at()].into_iter().flatten().min()
     }
 
     /// The plugin directory.
@@ -265,16 +277,16 @@ impl Loader {
         &self.options.dir
     }
 
-    /// Whether components are being compiled.
+    /// Whether components are being fetched or compiled.
     #[must_use]
     pub fn is_working(&self) -> bool {
-        self.working > 0
+        self.working > 0 || self.fetching > 0
     }
 
     /// What takes calls now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(&self.directory, &self.loaded)
+        Snapshot::new(&self.directory, &self.loaded, &self.trials)
     }
 
     /// The versions that were good, for whoever lists and changes them.
@@ -307,6 +319,10 @@ impl Loader {
         let kind = self.wanted.get(key).map(|wanted| wanted.kind);
         let kind = kind.ok_or_else(|| Refused(format!("{key:?} is not in the plugin directory; put its file back")))?;
         let component = self.of_store(key, kind, version)?;
+        if let Some(trial) = self.trials.remove(key) {
+            let (key, why) = (key.clone(), "the operator has chosen a version".to_owned());
+            serving.news(News::Withdrawn { key, version: trial.version.short(), why });
+        }
         let from = self.loaded.insert(key.clone(), component.clone());
         let from = from.map(|component| component.version().to_owned());
         let to = component.version().to_owned();
@@ -326,7 +342,7 @@ impl Loader {
         self.results.get_mut().unwrap_or_else(PoisonError::into_inner).try_recv().ok()
     }
 
-    fn read_directory(&mut self, serving: &mut dyn Serving) -> Result<(), DirectoryError> {
+    pub(crate) fn read_directory(&mut self, serving: &mut dyn Serving) -> Result<(), DirectoryError> {
         let scan = self.scanner.scan(&self.directory)?;
         for problem in scan.problems.iter().filter(|problem| !self.problems.contains(problem)) {
             serving.news(News::Problem(problem.clone()));
@@ -339,63 +355,134 @@ impl Loader {
         Ok(())
     }
 
-    /// Reads a component that has settled, and has it worked on when it is worth it.
+    /// Reads a component that has settled, or has it fetched, and has it worked on when it is worth it.
     fn start(&mut self, now: Instant, key: HandlerKey, serving: &mut dyn Serving) {
-        let job = match self.wanted.get(&key).map(|wanted| self.job(&key, wanted)) {
-            None => return self.settler.done(now, &key, Outcome::Changing),
-            Some(Err(_)) => return self.settler.done(now, &key, Outcome::Changing),
-            Some(Ok(job)) => job,
-        };
-        if self.settler.judge(now, &key, content(&job)) != Verdict::Load {
+        let Some(wanted) = self.wanted.get(&key) else { return self.settler.done(now, &key, Outcome::Changing) };
+        match wanted.reference() {
+            Ok(Some(reference)) => self.start_fetching(now, key, reference, serving),
+            Ok(None) => {
+                let Ok(job) = self.job(&key, wanted) else {
+                    return self.settler.done(now, &key, Outcome::Changing);
+                };
+                if self.settler.judge(now, &key, content(&job)) == Verdict::Load {
+                    self.offer(now, job, serving);
+                }
+            }
+            Err(Refused(why)) => {
+                self.settler.judge(now, &key, registry_content(&wanted.file()));
+                self.settler.done(now, &key, Outcome::Failed);
+                serving.news(News::Refused { key, why });
+            }
+        }
+    }
+
+    /// A reference names content, so what has come by it once is not asked for again.
+    fn start_fetching(&mut self, now: Instant, key: HandlerKey, reference: OciReference, serving: &mut dyn Serving) {
+        let Some(wanted) = self.wanted.get(&key) else { return };
+        let (known, content) = (self.fetched_before(&key, &reference), registry_content(&wanted.file()));
+        let job = known.map(|wasm| job_of(&key, wanted, wasm));
+        if self.settler.judge(now, &key, content) != Verdict::Load {
             return;
         }
-        match self.versions.standing(&key, Version::of(&job.wasm)) {
-            Ok(Standing::Pinned(why) | Standing::HeldBack(why)) => {
-                self.settler.done(now, &key, Outcome::Failed);
-                return serving.news(News::Refused { key, why: format!("{}: {why}", job.file) });
+        if let Some(job) = job {
+            return self.offer(now, job, serving);
+        }
+        self.fetching += 1;
+        let done = self.finished.clone();
+        self.fetcher.begin(reference, move |outcome| drop(done.send(Done::Fetched { key, outcome })));
+    }
+
+    fn take_fetched(
+        &mut self,
+        now: Instant,
+        key: HandlerKey,
+        outcome: Result<Fetched, OciError>,
+        serving: &mut dyn Serving,
+    ) {
+        self.fetching = self.fetching.saturating_sub(1);
+        let Some(wanted) = self.wanted.get(&key) else { return self.settler.done(now, &key, Outcome::Changing) };
+        match outcome {
+            Ok(fetched) => {
+                self.hindrances.remove(&key);
+                let job = job_of(&key, wanted, fetched.component);
+                self.offer(now, job, serving);
             }
-            Ok(Standing::New | Standing::Current | Standing::Canary) => {}
-            Err(error) => {
+            Err(error) if error.is_passing() => {
                 self.settler.done(now, &key, Outcome::Hindered);
-                return serving.news(News::Trouble(error.to_string()));
+                let why = format!("{error}; it is tried again");
+                // While a registry is away, once is enough.
+                if self.hindrances.insert(key.clone(), why.clone()).as_ref() != Some(&why) {
+                    serving.news(News::Refused { key, why });
+                }
+            }
+            Err(error) => {
+                self.settler.done(now, &key, Outcome::Failed);
+                serving.news(News::Refused { key, why: error.to_string() });
             }
         }
+    }
+
+    /// Has a component worked on, unless the operator wants another version.
+    fn offer(&mut self, now: Instant, job: Job, serving: &mut dyn Serving) {
+        match self.versions.standing(&job.key, Version::of(&job.wasm)) {
+            Ok(Standing::Pinned(why) | Standing::HeldBack(why)) => {
+                self.settler.done(now, &job.key, Outcome::Failed);
+                serving.news(News::Refused { key: job.key, why: format!("{}: {why}", job.file) });
+            }
+            Ok(Standing::New | Standing::Current | Standing::Canary) => self.ready.push_back(job),
+            Err(error) => {
+                self.settler.done(now, &job.key, Outcome::Hindered);
+                serving.news(News::Trouble(error.to_string()));
+            }
+        }
+    }
+
+    fn work(&mut self, now: Instant, job: Job, serving: &mut dyn Serving) {
         let (runtime, guests, done) = (Arc::clone(&self.runtime), self.guests.clone(), self.finished.clone());
+        let key = job.key.clone();
         let spawned = std::thread::Builder::new().name("voxtra-load".into()).spawn(move || {
             let outcome = job.run(&runtime, &guests);
             // Nobody waits for it when the host stops.
-            let _ = done.send(Done { key: job.key, wasm: job.wasm, outcome });
+            let _ = done.send(Done::Judged { key: job.key, wasm: job.wasm, outcome });
         });
         match spawned {
             Ok(_) => self.working += 1,
             Err(error) => {
                 self.settler.done(now, &key, Outcome::Hindered);
-                serving.news(News::Trouble(format!("no thread can be started to load {key:?} ({error}); free memory")));
+                serving.news(News::Trouble(format!("no thread can be started to load {key} ({error}); free memory")));
             }
         }
     }
 
     /// What is in the directory now, as a job. An error: it has changed since the look.
-    fn job(&self, key: &HandlerKey, wanted: &Wanted) -> Result<Job, Refused> {
+    pub(crate) fn job(&self, key: &HandlerKey, wanted: &Wanted) -> Result<Job, Refused> {
         let refused = |error: &dyn std::fmt::Display| Refused(error.to_string());
         let Source::File(file) = &wanted.source else {
-            return Err(Refused(format!("{}: this host fetches no components from registries yet", wanted.file())));
+            return Err(Refused(format!("{}: it is in a registry and not in the directory", wanted.file())));
         };
         let wasm = file.read(&self.options.dir).map_err(|error| refused(&error))?;
         let signature = wanted.signature.as_ref().map(|file| file.read(&self.options.dir)).transpose();
-        Ok(Job {
-            key: key.clone(),
-            kind: wanted.kind,
-            file: wanted.file(),
-            wasm,
-            signature: signature.map_err(|error| refused(&error))?,
-            signatures: wanted.signatures.clone(),
-        })
+        let signature = signature.map_err(|error| refused(&error))?;
+        Ok(Job { signature, ..job_of(key, wanted, wasm) })
+    }
+
+    /// The bytes that have come by this reference before, when they are kept.
+    pub(crate) fn fetched_before(&self, key: &HandlerKey, reference: &OciReference) -> Option<Vec<u8>> {
+        let (known, mark) = (self.versions.get(key).ok()??, fetch::mark(reference));
+        let is_of_it = |note: &Option<String>| note.as_ref().is_some_and(|note| note.starts_with(&mark));
+        let entry = known.record.history().iter().rev().find(|entry| is_of_it(&entry.note))?;
+        self.versions.component(entry.version).ok()
     }
 
     /// Whether new calls get something new.
-    fn take(&mut self, now: Instant, done: Done, serving: &mut dyn Serving) -> bool {
-        let Done { key, wasm, outcome } = done;
+    fn take(
+        &mut self,
+        now: Instant,
+        key: HandlerKey,
+        wasm: &[u8],
+        outcome: Result<Passed, Refused>,
+        serving: &mut dyn Serving,
+    ) -> bool {
         let passed = match outcome {
             Ok(passed) => passed,
             Err(Refused(why)) => {
@@ -404,74 +491,76 @@ impl Loader {
                 return false;
             }
         };
-        if let Err(error) = self.keep(&key, &passed, &wasm) {
-            // A version that could not be written down would not be there after a crash.
-            self.settler.done(now, &key, Outcome::Hindered);
-            serving.news(News::Trouble(error.to_string()));
-            return false;
-        }
-        self.settler.done(now, &key, Outcome::Loaded);
         if !self.wanted.contains_key(&key) {
+            self.settler.done(now, &key, Outcome::Changing);
             return false;
         }
-        let to = passed.component.version().to_owned();
-        let from = self.loaded.insert(key.clone(), passed.component).map(|old| old.version().to_owned());
+        let goes_on = self.loaded.get(&key).is_some_and(|loaded| loaded.version() != passed.component.version());
+        let plan = self.plan_of(&key, passed.version, goes_on);
+        let kept = match plan {
+            Some(plan) => self.note_trial(&key, &passed, wasm, plan),
+            None => self.keep(&key, &passed, wasm),
+        };
+        match kept {
+            Ok(()) => self.settler.done(now, &key, Outcome::Loaded),
+            // The operator has pinned it, or gone back, while it was being compiled.
+            Err(StoreError::Change { why, .. }) => {
+                self.settler.done(now, &key, Outcome::Failed);
+                serving.news(News::Refused { key, why: why.to_string() });
+                return false;
+            }
+            Err(error) => {
+                // A version that could not be written down would not be there after a crash.
+                self.settler.done(now, &key, Outcome::Hindered);
+                serving.news(News::Trouble(error.to_string()));
+                return false;
+            }
+        }
+        let version = passed.component.version().to_owned();
         let signed_by = passed.signed_by.map(|signed| signed.key);
-        serving.news(News::Swapped { key, from, to, signed_by });
+        let Some(plan) = plan else {
+            self.trials.remove(&key);
+            let from = self.loaded.insert(key.clone(), passed.component).map(|old| old.version().to_owned());
+            serving.news(News::Swapped { key, from, to: version, signed_by });
+            return true;
+        };
+        let current = self.serving_version(&key).unwrap_or_default().to_owned();
+        self.trials.insert(key.clone(), OnTrial { component: passed.component, version: passed.version });
+        serving.news(News::OnTrial { key, current, version, percent: plan.percent, signed_by });
         true
     }
 
-    /// Writes down that a version is good. Its bytes are in the store first: a crash between leaves bytes nobody names.
-    fn keep(&self, key: &HandlerKey, passed: &Passed, wasm: &[u8]) -> Result<(), StoreError> {
-        if self.versions.current(key)? == Some(passed.version) {
-            return Ok(());
-        }
-        self.versions.put(wasm)?;
-        let wanted = self.wanted.get(key);
-        let (source, note) = match wanted.map(|wanted| &wanted.source) {
-            Some(Source::Oci(reference)) => (VersionSource::Oci, reference.clone()),
-            _ => (VersionSource::File, wanted.map(Wanted::file).unwrap_or_default()),
-        };
-        let author = Author::new(HOST, SystemTime::now()).saying(&note);
-        self.versions.record_good(key, passed.version, source, &author).map(drop)
-    }
-
-    fn at_the_start(&self, key: &HandlerKey, wanted: &Wanted) -> Found {
-        let mut said = Vec::new();
-        let mut refuse = |why: String| said.push(News::Refused { key: key.clone(), why });
-        let (mut component, mut known) = (None, None);
-        match self.job(key, wanted) {
-            Err(Refused(why)) => refuse(why),
-            Ok(job) => {
-                known = Some(content(&job));
-                let version = Version::of(&job.wasm);
-                match self.versions.standing(key, version) {
-                    Ok(Standing::Pinned(why) | Standing::HeldBack(why)) => refuse(format!("{}: {why}", job.file)),
-                    Ok(standing) => match self.pass_at_the_start(&job, standing) {
-                        Ok(passed) => component = Some(passed),
-                        Err(Refused(why)) => refuse(why),
-                    },
-                    Err(error) => refuse(error.to_string()),
-                }
+    /// Writes down that a version is good and takes all calls. Its bytes are in the store first: a crash between leaves bytes
+    /// nobody names.
+    pub(crate) fn keep(&self, key: &HandlerKey, passed: &Passed, wasm: &[u8]) -> Result<(), StoreError> {
+        let author = self.author_of(key);
+        let known = self.versions.get(key)?.map(|known| (known.record.current(), known.record.canary()));
+        match known {
+            Some((current, canary)) if current == passed.version => match canary {
+                // The file holds again what takes the calls.
+                Some(_) => self.versions.clear_canary(key, CanaryEnd::Withdrawn, &author).map(drop),
+                None => Ok(()),
+            },
+            Some((_, Some(canary))) if canary.version == passed.version => {
+                self.versions.clear_canary(key, CanaryEnd::Promoted, &author).map(drop)
+            }
+            _ => {
+                self.versions.put(wasm)?;
+                let of_registry = self.wanted.get(key).is_some_and(|wanted| matches!(wanted.source, Source::Oci(_)));
+                let source = if of_registry { VersionSource::Oci } else { VersionSource::File };
+                self.versions.record_good(key, passed.version, source, &author).map(drop)
             }
         }
-        if component.is_none() {
-            let last = self.versions.current(key).ok().flatten();
-            component = last.and_then(|version| self.of_store(key, wanted.kind, version).ok());
-        }
-        Found { component, content: known, said }
     }
 
-    fn pass_at_the_start(&self, job: &Job, standing: Standing) -> Result<Component, Refused> {
-        let passed = job.run(&self.runtime, &self.guests)?;
-        if standing == Standing::New {
-            self.keep(&job.key, &passed, &job.wasm).map_err(|error| Refused(error.to_string()))?;
-        }
-        Ok(passed.component)
+    /// The host, saying where a component comes from.
+    pub(crate) fn author_of(&self, key: &HandlerKey) -> Author {
+        let origin = self.wanted.get(key).map(Wanted::origin);
+        Author::new(HOST, SystemTime::now()).saying(&origin.unwrap_or_default())
     }
 
     /// A version that was good before. Its signature was checked when it came.
-    fn of_store(&self, key: &HandlerKey, kind: Kind, version: Version) -> Result<Component, Refused> {
+    pub(crate) fn of_store(&self, key: &HandlerKey, kind: Kind, version: Version) -> Result<Component, Refused> {
         let wasm = self.versions.component(version).map_err(|error| Refused(error.to_string()))?;
         let file = format!("version {} of {}/{}", version.short(), key.tenant(), key.handler());
         let job = Job { key: key.clone(), kind, file, wasm, signature: None, signatures: Signatures::default() };
@@ -479,36 +568,17 @@ impl Loader {
     }
 }
 
-/// What was found of one component at the start.
-struct Found {
-    component: Option<Component>,
-    content: Option<Content>,
-    said: Vec<News>,
+/// A component as a job, without a signature.
+pub(crate) fn job_of(key: &HandlerKey, wanted: &Wanted, wasm: Vec<u8>) -> Job {
+    let (file, signatures) = (wanted.file(), wanted.signatures.clone());
+    Job { key: key.clone(), kind: wanted.kind, file, wasm, signature: None, signatures }
 }
 
-fn content(job: &Job) -> Content {
+pub(crate) fn content(job: &Job) -> Content {
     Content::of(&[Some(&job.wasm), job.signature.as_deref()])
 }
 
-/// All components that a directory names, by the key that their versions are kept under.
-fn wanted(directory: &Directory) -> BTreeMap<HandlerKey, Wanted> {
-    let mut all = BTreeMap::new();
-    for (tenant, plan) in &directory.tenants {
-        let signatures = &plan.settings.signatures;
-        let mut want = |kind, name: &str, source: Source, signature: &Option<FileRef>| {
-            // The directory's names are the store's.
-            let Ok(key) = HandlerKey::new(tenant, &rule_name(kind, name).as_str().into()) else { return };
-            let (tenant, signature, signatures) = (tenant.clone(), signature.clone(), signatures.clone());
-            all.insert(key, Wanted { tenant, kind, source, signature, signatures });
-        };
-        for handler in plan.handlers.values() {
-            want(Kind::Handler, handler.name.as_str(), handler.source.clone(), &handler.signature);
-        }
-        for (kind, rules) in [(Kind::Router, &plan.routers), (Kind::Filter, &plan.filters)] {
-            for rule in rules {
-                want(kind, &rule.name, Source::File(rule.file.clone()), &rule.signature);
-            }
-        }
-    }
-    all
+/// A reference is what it names.
+pub(crate) fn registry_content(reference: &str) -> Content {
+    Content::of(&[Some(reference.as_bytes())])
 }

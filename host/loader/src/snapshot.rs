@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use voxtra_artifacts::HandlerKey;
-use voxtra_directory::{Directory, HandlerPlan};
+use voxtra_directory::{Canary, Directory, HandlerPlan};
 use voxtra_plugins::{Catalog, FilterComponent, Handler, Kind, Limits, RouterComponent};
+
+use crate::trials::OnTrial;
 
 /// A component that has passed every check.
 #[derive(Clone)]
@@ -31,6 +33,15 @@ impl Component {
     }
 }
 
+/// A version that gets a share of its handler's calls; the one in the catalog gets the rest.
+#[derive(Clone)]
+pub struct TrialVersion {
+    /// Within its limits and capabilities.
+    pub handler: Handler,
+    /// How it is tried.
+    pub plan: Canary,
+}
+
 /// The directory and the components that serve it: everything that a new call needs, in one piece.
 #[derive(Clone)]
 pub struct Snapshot {
@@ -38,17 +49,29 @@ pub struct Snapshot {
     pub directory: Arc<Directory>,
     /// The components, each within its limits and capabilities.
     pub catalog: Catalog,
+    /// The versions on trial.
+    pub trials: Vec<TrialVersion>,
 }
 
 impl Snapshot {
     /// Of the components that are loaded, those that the directory still names, narrowed to what it gives them.
-    pub(crate) fn new(directory: &Arc<Directory>, loaded: &BTreeMap<HandlerKey, Component>) -> Self {
-        let (mut handlers, mut routers, mut filters) = (Vec::new(), Vec::new(), Vec::new());
+    pub(crate) fn new(
+        directory: &Arc<Directory>,
+        loaded: &BTreeMap<HandlerKey, Component>,
+        on_trial: &BTreeMap<HandlerKey, OnTrial>,
+    ) -> Self {
+        let (mut handlers, mut routers, mut filters, mut trials) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (tenant, plan) in &directory.tenants {
-            let of = |name: &str| loaded.get(&HandlerKey::new(tenant, &name.into()).ok()?);
+            let key = |name: &str| HandlerKey::new(tenant, &name.into()).ok();
+            let of = |name: &str| loaded.get(&key(name)?);
+            let tried = |name: &str| Some(&on_trial.get(&key(name)?)?.component);
             for plan in plan.handlers.values() {
                 if let Some(Component::Handler(handler)) = of(plan.name.as_str()) {
                     handlers.push(handler.clone().narrowed(limits(plan), plan.grants.capabilities()));
+                }
+                if let (Some(Component::Handler(handler)), Some(canary)) = (tried(plan.name.as_str()), plan.canary) {
+                    let handler = handler.clone().narrowed(limits(plan), plan.grants.capabilities());
+                    trials.push(TrialVersion { handler, plan: canary });
                 }
             }
             routers.extend(plan.routers.iter().filter_map(|rule| match of(&rule_name(Kind::Router, &rule.name))? {
@@ -61,7 +84,7 @@ impl Snapshot {
             }));
         }
         let catalog = Catalog::from_handlers(handlers).with_routers(routers).with_filters(filters);
-        Self { directory: Arc::clone(directory), catalog }
+        Self { directory: Arc::clone(directory), catalog, trials }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The loader on a thread of its own, and the operator's questions to it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
-use voxtra_artifacts::store::{Author, HistoryEntry, StoreError};
+use voxtra_artifacts::store::{Author, CanaryEnd, HistoryEntry, StoreError};
 use voxtra_artifacts::{HandlerKey, Version, VersionPrefix};
 use voxtra_directory::{Watch, WatchOptions};
 
@@ -34,6 +34,17 @@ pub struct VersionLine {
     pub pinned: bool,
     /// How many versions are known of it.
     pub versions: usize,
+    /// The version that gets a share of the calls.
+    pub trial: Option<TrialLine>,
+}
+
+/// A version on trial in a line. How its calls go is counted where calls are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrialLine {
+    /// Its first 12 digits.
+    pub version: String,
+    /// Its share of a hundred calls.
+    pub percent: u32,
 }
 
 /// The operator cannot have it.
@@ -53,6 +64,13 @@ pub enum OperatorError {
 enum Message {
     /// Something may have changed in the directory.
     Look,
+    /// A version on trial has failed, or has proved itself.
+    TrialOver {
+        key: HandlerKey,
+        version: String,
+        proved: bool,
+        why: String,
+    },
     List(oneshot::Sender<Vec<VersionLine>>),
     History(HandlerKey, oneshot::Sender<Result<Vec<HistoryEntry>, OperatorError>>),
     RollBack(HandlerKey, Option<VersionPrefix>, String, oneshot::Sender<Result<Version, OperatorError>>),
@@ -64,6 +82,30 @@ enum Message {
 #[derive(Debug, Clone)]
 pub struct Keeper {
     messages: Arc<Sender<Message>>,
+}
+
+/// Says how trials went, to a loader that may be gone. It does not keep the loader's thread.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    messages: Weak<Sender<Message>>,
+}
+
+impl Reporter {
+    /// A version on trial has failed too often. `version` is its first 12 digits, `why` a sentence. Never blocks.
+    pub fn withdrawn(&self, key: HandlerKey, version: &str, why: &str) {
+        self.trial_over(key, version, false, why);
+    }
+
+    /// A version on trial has proved itself; `why` says how its calls went. Never blocks.
+    pub fn proved(&self, key: HandlerKey, version: &str, why: &str) {
+        self.trial_over(key, version, true, why);
+    }
+
+    fn trial_over(&self, key: HandlerKey, version: &str, proved: bool, why: &str) {
+        let (version, why) = (version.to_owned(), why.to_owned());
+        // A loader that is gone has nothing to serve any more.
+        let _ = self.messages.upgrade().map(|messages| messages.send(Message::TrialOver { key, version, proved, why }));
+    }
 }
 
 impl Keeper {
@@ -89,6 +131,12 @@ impl Keeper {
         Ok(Self { messages })
     }
 
+    /// For whoever counts how the calls of versions on trial go.
+    #[must_use]
+    pub fn reporter(&self) -> Reporter {
+        Reporter { messages: Arc::downgrade(&self.messages) }
+    }
+
     /// Every component that takes calls.
     ///
     /// # Errors
@@ -105,7 +153,8 @@ impl Keeper {
         self.ask(|answer| Message::History(key, answer)).await?
     }
 
-    /// Gives new calls an earlier version: the one before, or the one whose digits are given. Returns it.
+    /// Gives new calls an earlier version: the one before, or the one whose digits are given. Returns it. While a version is
+    /// on trial, the one before is the current one: the trial ends.
     ///
     /// # Errors
     /// [`OperatorError`]; what runs goes on then.
@@ -159,6 +208,9 @@ fn answer(loader: &mut Loader, serving: &mut dyn Serving, message: Message) {
     // Who has asked may have gone.
     match message {
         Message::Look => loader.look(Instant::now(), serving),
+        Message::TrialOver { key, version, proved, why } => {
+            loader.trial_over(Instant::now(), &key, &version, proved, &why);
+        }
         Message::List(answer) => drop(answer.send(list(loader))),
         Message::History(key, answer) => drop(answer.send(history(loader, &key))),
         Message::RollBack(key, to, by, answer) => drop(answer.send(roll_back(loader, serving, &key, to, &by))),
@@ -174,7 +226,10 @@ fn list(loader: &Loader) -> Vec<VersionLine> {
             let versions: BTreeSet<Version> = known.record.history().iter().map(|entry| entry.version).collect();
             (known.record.pin().is_some(), versions.len())
         });
-        VersionLine { key: key.clone(), serving: serving.to_owned(), pinned, versions }
+        let trial = loader
+            .on_trial(key)
+            .map(|version| TrialLine { version: version.to_owned(), percent: loader.share_of(key) });
+        VersionLine { key: key.clone(), serving: serving.to_owned(), pinned, versions, trial }
     };
     loader.loaded().map(|(key, component)| line(key, component.version())).collect()
 }
@@ -191,6 +246,12 @@ fn roll_back(
     to: Option<VersionPrefix>,
     by: &str,
 ) -> Result<Version, OperatorError> {
+    if to.is_none() && loader.on_trial(key).is_some() {
+        let author = author(by).saying("taken back by the operator");
+        let current = loader.versions().clear_canary(key, CanaryEnd::Failed, &author)?;
+        loader.serve_version(key, current, serving)?;
+        return Ok(current);
+    }
     let before = loader.versions().current(key)?;
     let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?;
     let version = loader.versions().rollback(key, to, &author(by))?;

@@ -3,8 +3,11 @@
 //! Withdrawn is a version whose rate of failures is above the bound with a confidence of 90 %: the lower end of the
 //! Wilson interval of what was seen is compared with the bound, from `min_calls` on, after each of its calls. With the
 //! defaults (5 %, 20 calls) that takes 3 failures in 20 calls or 5 in 50.
+//!
+//! It has proved itself when `promote_calls` of its calls are over and not more of them failed than the bound allows;
+//! until whoever keeps the versions makes it the current one, it goes on on trial.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use voxtra_core::{CallId, HandlerName, TenantId};
@@ -28,11 +31,14 @@ pub struct CanaryPlan {
     pub min_calls: u32,
     /// The bound: more failures than these, of a hundred calls, withdraw it. 0 to 99. Default 5.
     pub max_failures_percent: u8,
+    /// It has proved itself when so many of its calls are over and no more of them failed than the bound allows; never
+    /// before it is judged. Default 100.
+    pub promote_calls: u32,
 }
 
 impl Default for CanaryPlan {
     fn default() -> Self {
-        Self { share_percent: 10, min_calls: 20, max_failures_percent: 5 }
+        Self { share_percent: 10, min_calls: 20, max_failures_percent: 5, promote_calls: 100 }
     }
 }
 
@@ -70,6 +76,18 @@ pub struct Trial {
     plan: CanaryPlan,
     calls: u32,
     failures: u32,
+    /// Since it began, whatever has been halved.
+    all: TrialCounts,
+    has_proved_itself: bool,
+}
+
+/// How the calls of a version on trial went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrialCounts {
+    /// Those that are over.
+    pub calls: u64,
+    /// Those of them that failed.
+    pub failures: u64,
 }
 
 /// What becomes of a version on trial.
@@ -77,6 +95,8 @@ pub struct Trial {
 pub enum TrialVerdict {
     /// It goes on.
     GoOn,
+    /// It has proved itself: said once.
+    Promote,
     /// It takes no more calls.
     Withdraw {
         /// A sentence.
@@ -87,7 +107,12 @@ pub enum TrialVerdict {
 impl Trial {
     /// Nothing is known of it yet.
     pub fn new(plan: CanaryPlan) -> Self {
-        Self { plan, calls: 0, failures: 0 }
+        Self { plan, calls: 0, failures: 0, all: TrialCounts::default(), has_proved_itself: false }
+    }
+
+    /// How its calls went since it began.
+    pub fn counts(&self) -> TrialCounts {
+        self.all
     }
 
     /// One of its calls is over.
@@ -98,13 +123,24 @@ impl Trial {
         }
         self.calls += 1;
         self.failures += u32::from(failed);
+        self.all.calls += 1;
+        self.all.failures += u64::from(failed);
         // A call that went well withdraws nothing.
         if !failed && self.calls != self.plan.min_calls || self.calls < self.plan.min_calls || !self.is_over_bound() {
-            return TrialVerdict::GoOn;
+            let proved = !self.has_proved_itself && self.is_good();
+            self.has_proved_itself |= proved;
+            return if proved { TrialVerdict::Promote } else { TrialVerdict::GoOn };
         }
         let (failures, calls, bound) = (self.failures, self.calls, self.plan.max_failures_percent);
         let why = format!("{failures} of its last {calls} calls failed, and no more than {bound} % of them may");
         TrialVerdict::Withdraw { why }
+    }
+
+    /// Whether enough of its calls are over and few enough of the latest failed.
+    fn is_good(&self) -> bool {
+        let needed = self.plan.promote_calls.max(self.plan.min_calls);
+        let (failures, calls) = (u64::from(self.failures), u64::from(self.calls));
+        self.all.calls >= u64::from(needed) && failures * 100 <= calls * u64::from(self.plan.max_failures_percent)
     }
 
     /// Whether the rate of failures is above the bound with confidence.
@@ -135,17 +171,66 @@ pub struct Withdrawn {
     pub call: CallId,
 }
 
-/// Who wants to know when a version is withdrawn: whoever keeps the versions. Must not block: the caller is a call's
-/// owner task.
+/// A version that has proved itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    /// Whose handler.
+    pub tenant: TenantId,
+    /// Which.
+    pub handler: HandlerName,
+    /// The version. It stays on trial until [`crate::Host::set_canaries`] says otherwise.
+    pub version: String,
+    /// How its calls went.
+    pub counts: TrialCounts,
+}
+
+/// A version that is on trial now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrialStatus {
+    /// Whose handler.
+    pub tenant: TenantId,
+    /// Which.
+    pub handler: HandlerName,
+    /// The version.
+    pub version: String,
+    /// How it is tried.
+    pub plan: CanaryPlan,
+    /// How its calls went so far.
+    pub counts: TrialCounts,
+}
+
+/// Who wants to know what becomes of versions on trial: whoever keeps the versions. Must not block: the caller is a
+/// call's owner task.
 pub trait CanaryWatcher: Send + Sync {
     /// The version takes no more new calls; those that it has stay.
     fn withdrawn(&self, withdrawn: &Withdrawn);
+
+    /// The version has proved itself and can take all calls. Told once for each trial. By default it stays on trial.
+    fn proved(&self, proved: &Proved) {
+        let _ = proved;
+    }
 }
+
+/// What becomes of a trial with one of its calls.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Withdrawn(Withdrawn),
+    Proved(Proved),
+}
+
+type Key = (TenantId, HandlerName);
 
 /// The versions on trial.
 #[derive(Default)]
 pub(crate) struct Canaries {
-    inner: Mutex<HashMap<(TenantId, HandlerName), OnTrial>>,
+    inner: Mutex<Trials>,
+}
+
+#[derive(Default)]
+struct Trials {
+    on_trial: HashMap<Key, OnTrial>,
+    /// Versions that were withdrawn and that whoever keeps the versions may not know of yet.
+    withdrawn: HashMap<Key, String>,
 }
 
 struct OnTrial {
@@ -153,14 +238,60 @@ struct OnTrial {
     trial: Trial,
 }
 
+impl OnTrial {
+    fn new(version: Arc<dyn HandlerVersion>, plan: CanaryPlan) -> Self {
+        Self { version, trial: Trial::new(plan) }
+    }
+}
+
 impl Canaries {
     pub(crate) fn set(&self, tenant: TenantId, version: Arc<dyn HandlerVersion>, plan: CanaryPlan) {
         let key = (tenant, version.name().clone());
-        self.inner().insert(key, OnTrial { version, trial: Trial::new(plan) });
+        let mut inner = self.inner();
+        inner.withdrawn.remove(&key);
+        inner.on_trial.insert(key, OnTrial::new(version, plan));
+    }
+
+    /// These and no others. What is on trial already keeps its counts; what was withdrawn stays so until it is missing
+    /// here, or another version is in its place.
+    pub(crate) fn set_all(&self, all: Vec<(TenantId, Arc<dyn HandlerVersion>, CanaryPlan)>) {
+        let mut inner = self.inner();
+        let named: HashSet<Key> =
+            all.iter().map(|(tenant, version, _)| (tenant.clone(), version.name().clone())).collect();
+        inner.on_trial.retain(|key, _| named.contains(key));
+        inner.withdrawn.retain(|key, _| named.contains(key));
+        for (tenant, version, plan) in all {
+            let key = (tenant, version.name().clone());
+            if inner.withdrawn.get(&key).is_some_and(|withdrawn| withdrawn == version.version()) {
+                continue;
+            }
+            inner.withdrawn.remove(&key);
+            match inner.on_trial.get_mut(&key).filter(|known| known.version.version() == version.version()) {
+                Some(known) => {
+                    known.version = version;
+                    known.trial.plan = plan;
+                }
+                None => drop(inner.on_trial.insert(key, OnTrial::new(version, plan))),
+            }
+        }
     }
 
     pub(crate) fn clear(&self, tenant: &TenantId, handler: &HandlerName) -> bool {
-        self.inner().remove(&(tenant.clone(), handler.clone())).is_some()
+        self.inner().on_trial.remove(&(tenant.clone(), handler.clone())).is_some()
+    }
+
+    /// Those that are on trial now, by tenant and name.
+    pub(crate) fn list(&self) -> Vec<TrialStatus> {
+        let status = |((tenant, handler), on_trial): (&Key, &OnTrial)| TrialStatus {
+            tenant: tenant.clone(),
+            handler: handler.clone(),
+            version: on_trial.version.version().to_owned(),
+            plan: on_trial.trial.plan,
+            counts: on_trial.trial.counts(),
+        };
+        let mut list: Vec<_> = self.inner().on_trial.iter().map(status).collect();
+        list.sort_by(|a, b| (&a.tenant, &a.handler).cmp(&(&b.tenant, &b.handler)));
+        list
     }
 
     /// The version on trial, when this call goes to it.
@@ -171,34 +302,43 @@ impl Canaries {
         call: &CallId,
     ) -> Option<Arc<dyn HandlerVersion>> {
         let inner = self.inner();
-        if inner.is_empty() {
+        if inner.on_trial.is_empty() {
             return None;
         }
-        let on_trial = inner.get(&(tenant.clone(), handler.clone()))?;
+        let on_trial = inner.on_trial.get(&(tenant.clone(), handler.clone()))?;
         on_trial.trial.plan.takes(call).then(|| Arc::clone(&on_trial.version))
     }
 
-    /// A version's work on a call is over; when that was too much, what was withdrawn.
+    /// A version's work on a call is over; what that says about it, when it says something new.
     pub(crate) fn report(
         &self,
         tenant: &TenantId,
         version: &dyn HandlerVersion,
         call: &CallId,
         failed: bool,
-    ) -> Option<Withdrawn> {
+    ) -> Option<Told> {
         let mut inner = self.inner();
-        if inner.is_empty() {
+        if inner.on_trial.is_empty() {
             return None;
         }
         let key = (tenant.clone(), version.name().clone());
-        let on_trial = inner.get_mut(&key).filter(|on_trial| on_trial.version.version() == version.version())?;
-        let TrialVerdict::Withdraw { why } = on_trial.trial.report(failed) else { return None };
-        inner.remove(&key);
-        let (tenant, handler) = key;
-        Some(Withdrawn { tenant, handler, version: version.version().to_owned(), why, call: call.clone() })
+        let on_trial =
+            inner.on_trial.get_mut(&key).filter(|on_trial| on_trial.version.version() == version.version())?;
+        let verdict = on_trial.trial.report(failed);
+        let counts = on_trial.trial.counts();
+        let ((tenant, handler), version) = (key.clone(), version.version().to_owned());
+        match verdict {
+            TrialVerdict::GoOn => None,
+            TrialVerdict::Promote => Some(Told::Proved(Proved { tenant, handler, version, counts })),
+            TrialVerdict::Withdraw { why } => {
+                inner.on_trial.remove(&key);
+                inner.withdrawn.insert(key, version.clone());
+                Some(Told::Withdrawn(Withdrawn { tenant, handler, version, why, call: call.clone() }))
+            }
+        }
     }
 
-    fn inner(&self) -> MutexGuard<'_, HashMap<(TenantId, HandlerName), OnTrial>> {
+    fn inner(&self) -> MutexGuard<'_, Trials> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -246,9 +386,24 @@ mod tests {
         assert!(gone < 100_100, "{gone}");
         let why = match Trial::new(CanaryPlan { min_calls: 1, ..CanaryPlan::default() }).report(true) {
             TrialVerdict::Withdraw { why } => why,
-            TrialVerdict::GoOn => String::new(),
+            TrialVerdict::GoOn | TrialVerdict::Promote => String::new(),
         };
         assert_eq!(why, "1 of its last 1 calls failed, and no more than 5 % of them may");
+    }
+
+    #[test]
+    fn a_version_proves_itself_once_when_enough_of_its_calls_went_well() {
+        let promoted_at = |plan: CanaryPlan, fails: fn(u32) -> bool| {
+            let mut trial = Trial::new(plan);
+            let at: Vec<u32> =
+                (1..=2_500).filter(|n| matches!(trial.report(fails(*n)), TrialVerdict::Promote)).collect();
+            at
+        };
+        assert_eq!(promoted_at(CanaryPlan::default(), |_| false), [100]);
+        // Not over the bound with confidence, and over it: it goes on until that is decided.
+        assert_eq!(promoted_at(CanaryPlan::default(), |n| n % 14 == 0 && n <= 100), [140]);
+        assert_eq!(promoted_at(CanaryPlan { promote_calls: 1, ..CanaryPlan::default() }, |_| false), [20]);
+        assert_eq!(promoted_at(CanaryPlan { promote_calls: 2_400, ..CanaryPlan::default() }, |_| false), [2_400]);
     }
 
     #[test]

@@ -9,20 +9,25 @@ use voxtra_core::{BoxFuture, CallInfo, Event, TenantId};
 use voxtra_plugins::host::TenantHost;
 use voxtra_plugins::{Catalog, FilterComponent, OutgoingEvent, RouterComponent, Verdict};
 
-use crate::ports::{Decision, EventFilters, FilterVerdict, HostPorts, RoutingRules};
-use crate::tenant::SessionTenant;
+use crate::host::Host;
+use crate::ports::{Decision, EventFilters, FilterVerdict, RoutingRules};
 
-impl HostPorts {
-    /// Adds a catalog's routers and filters, in their order, behind those that are there. Their code runs on `guests`. The
-    /// routers see the store as it is set here by now.
-    pub fn add_components(&mut self, catalog: &Catalog, guests: &Handle) {
+impl Host {
+    /// From now on a catalog's routers and filters are asked, in their order, behind those of [`crate::HostPorts`]. Their
+    /// code runs on the guests' runtime. As [`Host::set_rules`] and [`Host::set_filters`] otherwise.
+    pub fn set_components(&self, catalog: &Catalog) {
+        let (inner, guests) = (self.inner(), &self.inner().runtimes.guests);
+        let mut rules = inner.ports.rules.clone();
         for router in catalog.all_routers() {
-            let tenant: Arc<dyn TenantHost> = Arc::new(SessionTenant::new(router.tenant().clone(), self));
-            self.rules.push(Arc::new(RouterRule { router: router.clone(), tenant, guests: guests.clone() }));
+            let tenant = inner.tenant(router.tenant());
+            rules.push(Arc::new(RouterRule { router: router.clone(), tenant, guests: guests.clone() }));
         }
+        let mut filters = inner.ports.filters.clone();
         for filter in catalog.all_filters() {
-            self.filters.push(Arc::new(ComponentFilter { filter: filter.clone(), guests: guests.clone() }));
+            filters.push(Arc::new(ComponentFilter { filter: filter.clone(), guests: guests.clone() }));
         }
+        self.set_rules(rules);
+        self.set_filters(filters);
     }
 }
 

@@ -32,8 +32,7 @@ impl EventSink for FilteredSink {
     /// There are as many of them at one time as recordings and batches that end: each passes by itself.
     fn emit(&self, event: Event) {
         let Some(host) = self.host.get().and_then(Weak::upgrade) else { return self.sink.emit(event) };
-        let filters: Vec<_> =
-            host.ports.filters.iter().filter(|filters| filters.applies(&event.tenant)).cloned().collect();
+        let filters = host.asked.filters_of(&event.tenant);
         if filters.is_empty() {
             return self.sink.emit(event);
         }

@@ -12,9 +12,10 @@ use voxtra_core::{
 };
 use voxtra_plugins::host::TenantHost;
 
+use crate::asked::Asked;
 use crate::breaker::{Breakers, VersionKey};
 use crate::call::CallShared;
-use crate::canary::{Canaries, CanaryPlan};
+use crate::canary::{Canaries, CanaryPlan, TrialStatus};
 use crate::check;
 use crate::dial::{DialPolicy, Dialling};
 use crate::handlers::{HandlerVersion, Handlers};
@@ -22,7 +23,7 @@ use crate::inbox::{HangupBy, LegInbox, Signals};
 use crate::life::CallLife;
 use crate::limits::{Limits, TenantLimits};
 use crate::options::{HostOptions, Runtimes};
-use crate::ports::HostPorts;
+use crate::ports::{EventFilters, HostPorts, RoutingRules};
 use crate::pressure::Pressure;
 use crate::router::{Routed, Router};
 use crate::rows::{Row, Rows};
@@ -77,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) options: HostOptions,
     pub(crate) runtimes: Runtimes,
     pub(crate) ports: HostPorts,
+    /// The rules and filters that are asked now; those of `ports` are where it began.
+    pub(crate) asked: Asked,
     pub(crate) counters: Arc<Counters>,
     pub(crate) dialling: Arc<Dialling>,
     pub(crate) limits: Limits,
@@ -106,15 +109,16 @@ impl Host {
         ports: impl Into<HostPorts>,
         runtimes: Runtimes,
     ) -> Arc<Self> {
-        let options = options.clamped();
+        let (options, ports) = (options.clamped(), ports.into());
         let inner = Inner {
+            asked: Asked::new(&ports),
             limits: Limits::default(),
             pressure: Arc::default(),
             breakers: Breakers::new(options.breaker),
             canaries: Canaries::default(),
             options,
             runtimes,
-            ports: ports.into(),
+            ports,
             counters: Arc::default(),
             dialling: Arc::default(),
             tenants: Mutex::default(),
@@ -137,6 +141,18 @@ impl Host {
     /// From now on new calls are routed so.
     pub fn set_router(&self, router: Router) {
         *self.inner.router.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(router);
+    }
+
+    /// From now on new calls are put before these rules, in this order, and before no others; those of [`HostPorts`] count
+    /// only until then. A rule that is being asked still answers.
+    pub fn set_rules(&self, rules: Vec<Arc<dyn RoutingRules>>) {
+        self.inner.asked.set_rules(rules);
+    }
+
+    /// From now on events pass these filters, in this order, and no others, also those of calls that are up and those that
+    /// a [`crate::FilteredSink`] takes. A filter that has an event before it still judges that one.
+    pub fn set_filters(&self, filters: Vec<Arc<dyn EventFilters>>) {
+        self.inner.asked.set_filters(filters);
     }
 
     /// From now on these tenants may place calls, each as its policy says, and no others. Calls that are up go on.
@@ -173,6 +189,23 @@ impl Host {
     /// Ends a handler's trial: new calls get its current version. False when there was none.
     pub fn clear_canary(&self, tenant: &TenantId, handler: &HandlerName) -> bool {
         self.inner.canaries.clear(tenant, handler)
+    }
+
+    /// From now on these versions are on trial and no others, each as its plan says. One that is on trial already keeps the
+    /// counts of its calls. One that was withdrawn is not tried again before it was missing here once, or another version
+    /// was in its place: whoever keeps the versions may not have heard of it yet. The error is a sentence; nothing has
+    /// changed then.
+    pub fn set_canaries(&self, trials: Vec<(TenantId, Arc<dyn HandlerVersion>, CanaryPlan)>) -> Result<(), String> {
+        for (tenant, version, plan) in &trials {
+            plan.check().map_err(|why| format!("the trial of {tenant}/{} cannot be made: {why}", version.name()))?;
+        }
+        self.inner.canaries.set_all(trials);
+        Ok(())
+    }
+
+    /// The versions that are on trial now, by tenant and name.
+    pub fn canaries(&self) -> Vec<TrialStatus> {
+        self.inner.canaries.list()
     }
 
     /// What a tenant has beside its calls, for components that have no call: dispatch rules.
@@ -288,7 +321,7 @@ impl Inner {
     fn take(this: &Arc<Self>, leg: NewLeg) -> Result<Arc<dyn LegEvents>, Refusal> {
         let routed = this.route(&leg)?;
         let handler = this.handler(&routed.tenant, &routed.handler, &leg.id);
-        let rules: Vec<_> = this.ports.rules.iter().filter(|rules| rules.applies(&routed.tenant)).cloned().collect();
+        let rules = this.asked.rules_of(&routed.tenant);
         let start = match (handler, rules.is_empty()) {
             (Some(handler), true) => Start::Now(handler),
             (None, true) => return Err(no_handler(&routed)),

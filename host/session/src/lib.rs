@@ -6,6 +6,7 @@
 //! [`Runtimes::guests`] says.
 
 mod account;
+mod asked;
 pub mod breaker;
 mod call;
 pub mod canary;
@@ -39,7 +40,7 @@ mod words;
 mod tests;
 
 pub use breaker::BreakerOptions;
-pub use canary::{CanaryPlan, CanaryWatcher, Trial, TrialVerdict, Withdrawn};
+pub use canary::{CanaryPlan, CanaryWatcher, Proved, Trial, TrialCounts, TrialStatus, TrialVerdict, Withdrawn};
 pub use dial::DialPolicy;
 pub use filtered::FilteredSink;
 pub use handlers::{HandlerInstance, HandlerVersion, Handlers};

@@ -2,7 +2,7 @@
 //! removed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -19,7 +19,8 @@ pub(crate) struct CallLife {
     pub(crate) shared: Arc<CallShared>,
     /// The call whose handler placed this one.
     parent: Option<CallId>,
-    pump: Option<Pump>,
+    /// From the first event on that somebody filters: all that follow go the same way, so that they stay in order.
+    pump: OnceLock<Pump>,
     /// Of a call that we placed: its share of the tenant's limit, given back when nothing of the call is left.
     _permit: Option<DialPermit>,
     begun: bool,
@@ -31,10 +32,8 @@ pub(crate) struct CallLife {
 impl CallLife {
     /// From now on the call's row is gone when this is.
     pub(crate) fn new(host: Arc<Inner>, shared: Arc<CallShared>) -> Self {
-        let filters = host.ports.filters.iter().filter(|filters| filters.applies(&shared.info.tenant));
-        let filters: Vec<_> = filters.cloned().collect();
-        let pump = (!filters.is_empty()).then(|| Pump::start(&host, filters));
         host.counters.call_started();
+        let pump = OnceLock::new();
         Self { host, shared, parent: None, pump, _permit: None, begun: false, ended: None, destroyed: false }
     }
 
@@ -65,13 +64,20 @@ impl CallLife {
             },
             metadata: self.shared.metadata.shared(),
         };
-        let event = match &self.pump {
+        let event = match self.pump() {
             Some(pump) => pump.push(&self.host, event),
             None => Some(event),
         };
         if let Some(event) = event {
             self.host.ports.sink.emit(event);
         }
+    }
+
+    fn pump(&self) -> Option<&Pump> {
+        if self.pump.get().is_none() && self.host.asked.filters_of(&self.shared.info.tenant).is_empty() {
+            return None;
+        }
+        Some(self.pump.get_or_init(|| Pump::start(&self.host)))
     }
 
     /// As [`CallLife::emit`], with the call that placed this one.

@@ -25,9 +25,10 @@ pub struct HostPorts {
     pub store: Option<Arc<dyn KeyValueStore>>,
     /// The tenants' own prompts.
     pub prompts: Option<Arc<dyn TenantPrompts>>,
-    /// Dispatch rules, asked in this order before the static routes.
+    /// Dispatch rules, asked in this order before the static routes; the first ones, see [`crate::Host::set_rules`].
     pub rules: Vec<Arc<dyn RoutingRules>>,
-    /// What looks at events before they leave: each after the other, in this order.
+    /// What looks at events before they leave: each after the other, in this order; the first ones, see
+    /// [`crate::Host::set_filters`].
     pub filters: Vec<Arc<dyn EventFilters>>,
     /// Who runs batches of calls.
     pub batches: Option<Arc<dyn Batches>>,
@@ -37,7 +38,7 @@ pub struct HostPorts {
     pub meter: Option<Arc<dyn MeterSink>>,
     /// Who sends handlers' HTTP. One request is not waited for longer than 2 min.
     pub http: Option<Arc<dyn HttpOut>>,
-    /// Who is told when a version on trial is withdrawn.
+    /// Who is told when a version on trial is withdrawn or has proved itself.
     pub canary: Option<Arc<dyn CanaryWatcher>>,
 }
 
@@ -132,7 +133,7 @@ pub enum FilterVerdict {
 
 /// Middleware around the events that leave the host.
 pub trait EventFilters: Send + Sync {
-    /// Whether this tenant's events are filtered. Asked once for each call; never blocks.
+    /// Whether this tenant's events are filtered. Asked for each event; never blocks.
     fn applies(&self, tenant: &TenantId) -> bool;
 
     /// Judges one event. Those of one call come in order, one at a time. An error, or more than 200 ms, lets the event

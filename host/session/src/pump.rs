@@ -24,8 +24,8 @@ pub(crate) struct Pump {
 }
 
 impl Pump {
-    /// Starts one on the control runtime.
-    pub(crate) fn start(host: &Arc<Inner>, filters: Vec<Arc<dyn EventFilters>>) -> Self {
+    /// Starts one on the control runtime. Each event passes the filters that there are when its turn comes.
+    pub(crate) fn start(host: &Arc<Inner>) -> Self {
         // Bounded by `waiting`: the end of a call has to get in whatever waits.
         let (events, mut queue) = mpsc::unbounded_channel::<Event>();
         let waiting = Arc::<AtomicUsize>::default();
@@ -35,6 +35,7 @@ impl Pump {
             let _running = running;
             while let Some(event) = queue.recv().await {
                 left.fetch_sub(1, Ordering::Relaxed);
+                let filters = host_side.asked.filters_of(&event.tenant);
                 if let Some(event) = filtered(&host_side, &filters, event).await {
                     host_side.ports.sink.emit(event);
                 }

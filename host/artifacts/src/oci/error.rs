@@ -36,7 +36,9 @@ pub enum ReferenceError {
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
     /// The operator has not named the registry.
-    #[error("{reference}: the registry is not among those that the host may fetch from; the operator can add it")]
+    #[error(
+        "{reference}: the registry is not among those that the host may fetch from; the operator can add it to plugins.registries"
+    )]
     RegistryNotAllowed {
         /// What was asked for.
         reference: OciReference,

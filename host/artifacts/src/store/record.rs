@@ -137,21 +137,21 @@ pub struct Pin {
     pub note: Option<String>,
 }
 
-/// A share of calls, 1 to 99 per cent.
+/// A share of calls, 1 to 100 per cent. With all of them a canary can still be withdrawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct SharePercent(u8);
 
-/// A share that is none or all.
+/// A share that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a canary's share is 1 to 99 per cent, not {0}; for all calls, make it current")]
+#[error("a canary's share is 1 to 100 per cent, not {0}")]
 pub struct ShareError(u8);
 
 impl TryFrom<u8> for SharePercent {
     type Error = ShareError;
 
     fn try_from(percent: u8) -> Result<Self, ShareError> {
-        if (1..=99).contains(&percent) { Ok(Self(percent)) } else { Err(ShareError(percent)) }
+        if (1..=100).contains(&percent) { Ok(Self(percent)) } else { Err(ShareError(percent)) }
     }
 }
 

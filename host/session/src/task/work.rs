@@ -10,6 +10,7 @@ use voxtra_plugins::{Outcome, SharedCall, StartError};
 use super::{CallTask, End, HandlerRun};
 use crate::account::{Account, Metered};
 use crate::breaker::{Verdict, VersionKey};
+use crate::canary::{Told, Withdrawn};
 use crate::handlers::HandlerVersion;
 use crate::pressure::{Beginning, Pressure};
 
@@ -123,14 +124,25 @@ impl CallTask {
             return;
         }
         let failed = verdict == Verdict::Failed;
-        let withdrawn = host.canaries.report(&key.tenant, handler.as_ref(), &self.shared.info.id, failed);
-        let Some(withdrawn) = withdrawn else { return };
+        match host.canaries.report(&key.tenant, handler.as_ref(), &self.shared.info.id, failed) {
+            None => {}
+            Some(Told::Withdrawn(withdrawn)) => self.tell_withdrawn(&withdrawn),
+            Some(Told::Proved(proved)) => {
+                if let Some(watcher) = &host.ports.canary {
+                    watcher.proved(&proved);
+                }
+            }
+        }
+    }
+
+    fn tell_withdrawn(&self, withdrawn: &Withdrawn) {
+        let host = &self.life.host;
         host.counters.canary_withdrawn();
         let (name, version, why) = (withdrawn.handler.as_str(), withdrawn.version.as_str(), withdrawn.why.as_str());
         tracing::warn!(tenant = %withdrawn.tenant, handler = name, version, why, "a version on trial was withdrawn");
         self.life.emit(EventType::HandlerWithdrawn, json!({"handler": name, "version": version, "reason": why}));
         if let Some(watcher) = &host.ports.canary {
-            watcher.withdrawn(&withdrawn);
+            watcher.withdrawn(withdrawn);
         }
     }
 }

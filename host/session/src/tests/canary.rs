@@ -6,7 +6,7 @@ use voxtra_plugins::Outcome;
 
 use super::*;
 use crate::breaker::BreakerOptions;
-use crate::canary::{CanaryPlan, CanaryWatcher, Withdrawn};
+use crate::canary::{CanaryPlan, CanaryWatcher, Proved, TrialCounts, Withdrawn};
 
 #[derive(Default)]
 struct Watcher(Mutex<Vec<Withdrawn>>);
@@ -14,6 +14,18 @@ struct Watcher(Mutex<Vec<Withdrawn>>);
 impl CanaryWatcher for Watcher {
     fn withdrawn(&self, withdrawn: &Withdrawn) {
         self.0.lock().unwrap().push(withdrawn.clone());
+    }
+}
+
+/// Notes who has proved itself.
+#[derive(Default)]
+struct Promoter(Mutex<Vec<Proved>>);
+
+impl CanaryWatcher for Promoter {
+    fn withdrawn(&self, _withdrawn: &Withdrawn) {}
+
+    fn proved(&self, proved: &Proved) {
+        self.0.lock().unwrap().push(proved.clone());
     }
 }
 
@@ -96,4 +108,49 @@ async fn a_plan_that_cannot_be_used_changes_nothing() {
     kit.call("c1");
     kit.host.idle().await;
     assert_eq!(kit.end_reason(), "handler-returned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_has_proved_itself_is_told_of_once_and_stays_until_it_is_current() {
+    let watcher = Arc::<Promoter>::default();
+    let told = Arc::clone(&watcher);
+    let kit = Kit::with_ports([TestHandler::default(|_| async { Outcome::Returned })], |ports| {
+        ports.canary = Some(told);
+    });
+    let new = on_trial(1_000);
+    let plan = CanaryPlan { share_percent: 50, promote_calls: 40, ..CanaryPlan::default() };
+    let trial = || vec![(TenantId::default(), Arc::clone(&new) as Arc<dyn HandlerVersion>, plan)];
+    kit.host.set_canaries(trial()).unwrap();
+    five_hundred_calls(&kit).await;
+    let proved = watcher.0.lock().unwrap().clone();
+    assert_eq!(proved.len(), 1);
+    assert_eq!((proved[0].version.as_str(), proved[0].counts), ("new", TrialCounts { calls: 40, failures: 0 }));
+    let status = kit.host.canaries().remove(0);
+    assert!(status.counts.calls > 200 && status.counts.failures == 0, "{status:?}");
+    // Said again it keeps its counts; not said again it is over.
+    kit.host.set_canaries(trial()).unwrap();
+    assert_eq!(kit.host.canaries(), [status]);
+    kit.host.set_canaries(Vec::new()).unwrap();
+    assert!(kit.host.canaries().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_version_is_not_tried_again_by_whoever_has_not_heard_of_it() {
+    let kit = Kit::new([TestHandler::default(|_| async { Outcome::Returned })]);
+    let new = on_trial(1);
+    let plan = CanaryPlan { share_percent: 100, min_calls: 1, ..CanaryPlan::default() };
+    let trial = || vec![(TenantId::default(), Arc::clone(&new) as Arc<dyn HandlerVersion>, plan)];
+    let call = async |id: &str| {
+        kit.call_with(leg_with_prompts_of(Duration::from_millis(1)), id);
+        kit.host.idle().await;
+        new.starts.load(Ordering::Relaxed)
+    };
+    kit.host.set_canaries(trial()).unwrap();
+    assert_eq!(call("c1").await, 1);
+    kit.host.set_canaries(trial()).unwrap();
+    assert_eq!((call("c2").await, kit.host.canaries().len()), (1, 0));
+    // It was missing once: whoever says it now, knows.
+    kit.host.set_canaries(Vec::new()).unwrap();
+    kit.host.set_canaries(trial()).unwrap();
+    assert_eq!(call("c3").await, 2);
 }

@@ -179,3 +179,45 @@ async fn what_recordings_and_batches_tell_passes_the_filters_too() {
     assert_eq!(events.len(), 3);
     assert!(events[2].kind == EventType::RecordingFinished && events[2].data.is_empty());
 }
+
+/// Marks events, each after so long.
+fn marks(name: &'static str, after: Duration) -> Arc<dyn EventFilters> {
+    Arc::new(Filter(after, move |_: &Event| Ok(FilterVerdict::Change(Map::from_iter([(name.to_owned(), json!(1))])))))
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_call_that_is_up_pass_the_new_filters_in_order_and_one_under_way_its_own() {
+    let kit = Kit::new([TestHandler::default(|_| pending())]);
+    let leg = kit.call("c1");
+    settle().await;
+    let unfiltered = kit.sink.events().len();
+    // The call began without a filter; its next event waits with the old one while there is a new one.
+    kit.host.set_filters(vec![marks("old", SECOND / 10)]);
+    press(&leg, "1");
+    settle().await;
+    kit.host.set_filters(vec![marks("new", Duration::ZERO)]);
+    press(&leg, "2");
+    sleep(SECOND).await;
+    kit.host.set_filters(Vec::new());
+    hang_up(&leg);
+    kit.host.idle().await;
+    assert_eq!(kit.host.shutdown(5 * SECOND).await, 0);
+    let events = kit.sink.events();
+    let marked: Vec<_> = events[unfiltered..].iter().map(|event| event.data.keys().next().cloned()).collect();
+    assert_eq!((marked[0].as_deref(), marked[1].as_deref()), (Some("old"), Some("new")), "{events:?}");
+    assert!(marked[2..].iter().all(|mark| !matches!(mark.as_deref(), Some("old" | "new"))));
+    assert!(events[..unfiltered].iter().all(|event| !event.data.contains_key("old")));
+    kit.assert_ended_once("c1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_recordings_and_batches_tell_passes_the_new_filters() {
+    let kit = Kit::new([plain()]);
+    let beside_calls = FilteredSink::new(kit.sink.clone());
+    beside_calls.filter_as(&kit.host);
+    kit.host.set_filters(vec![marks("new", Duration::ZERO)]);
+    let event = Event::new("1".into(), EventType::RecordingFinished, TenantId::default(), "c1".into(), Map::new());
+    beside_calls.emit(event);
+    assert_eq!(kit.host.shutdown(5 * SECOND).await, 0);
+    assert!(kit.sink.events()[0].data.contains_key("new"));
+}

@@ -142,3 +142,44 @@ async fn a_rule_may_choose_past_a_handler_that_is_full_and_one_that_is_full_is_n
     assert_eq!((kit.end_reason_of("c3").as_str(), kit.host.stats().rule_failures), ("handler-failed", 2));
     assert!(kit.said(EventType::Error, "message").contains("calls_at_once"));
 }
+
+/// Says `no`, when it is told to.
+struct Told(Arc<tokio::sync::Notify>, &'static str);
+
+impl RoutingRules for Told {
+    fn applies(&self, _tenant: &TenantId) -> bool {
+        true
+    }
+
+    fn decide<'a>(
+        &'a self,
+        _tenant: &'a TenantId,
+        _call: &'a CallInfo,
+    ) -> BoxFuture<'a, Result<Option<Decision>, String>> {
+        Box::pin(async move {
+            self.0.notified().await;
+            Ok(Some(Decision { handler: HandlerName::from(self.1), metadata: Vec::new() }))
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_calls_are_asked_of_the_new_rules_and_one_under_way_of_its_own() {
+    let (old, new) = (Arc::<tokio::sync::Notify>::default(), Arc::<tokio::sync::Notify>::default());
+    let handlers = ["default", "old", "new"].map(|name| TestHandler::new(name, |_| pending()));
+    let kit = Kit::with_ports(handlers, |ports| ports.rules = vec![Arc::new(Told(old.clone(), "old"))]);
+    kit.call("c1");
+    settle().await;
+    kit.host.set_rules(vec![Arc::new(Told(new.clone(), "new"))]);
+    kit.call("c2");
+    settle().await;
+    old.notify_one();
+    new.notify_one();
+    settle().await;
+    kit.host.set_rules(Vec::new());
+    kit.call("c3");
+    settle().await;
+    let up: Vec<_> = kit.host.calls().iter().map(|call| format!("{} {}", call.info.id, call.handler)).collect();
+    assert_eq!(up, ["c1 old", "c2 new", "c3 default"]);
+    assert_eq!(kit.host.stats().rule_failures, 0);
+}

@@ -20,6 +20,10 @@ Examples:
 
 A handler is NAME, of the tenant default, or TENANT/NAME; a version is the first digits of its content's SHA-256.";
 
+/// What is shown of each; the last four only of one that has a version on trial.
+const LIST: [&str; 9] =
+    ["tenant", "name", "version", "pinned", "versions", "on_trial", "trial_percent", "trial_calls", "trial_failures"];
+
 /// Show and choose the versions of handlers
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -87,7 +91,7 @@ impl Handler {
 pub(super) fn run(args: HandlersArgs) -> anyhow::Result<ExitCode> {
     let socket = args.host.socket()?;
     let (question, columns): (_, &[&str]) = match args.what.unwrap_or(What::List) {
-        What::List => (Question::Handlers, &["tenant", "name", "version", "pinned", "versions"]),
+        What::List => (Question::Handlers, &LIST),
         What::History { handler } => {
             (Question::HandlerHistory(handler.question(None)), &["at", "why", "version", "current", "by", "note"])
         }

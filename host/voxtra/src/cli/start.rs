@@ -26,11 +26,12 @@ use crate::config::{self, Config, ConfigError};
 use crate::events::LogSink;
 use crate::host::batches::BatchDesk;
 use crate::host::egress::HandlersHttp;
-use crate::host::handlers::{self, Begun};
+use crate::host::handlers::{self, Begun, Live};
 use crate::host::operator::Operator;
 use crate::host::pbx::{Exchanges, Pbx};
 use crate::host::services::{self, Services};
 use crate::host::state_lock::StateLock;
+use crate::host::trials::TrialReports;
 use crate::host::{self, Plan, hooks, metering, metrics, pbx};
 use crate::output;
 
@@ -115,7 +116,9 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     let http = tokio::task::block_in_place(|| HandlersHttp::new(written, &runtimes.control))?;
     let http = Arc::new(http);
     http.set(&begun.snapshot.directory);
+    let reports = Arc::<TrialReports>::default();
     let mut ports = services.ports.clone();
+    ports.canary = Some(Arc::<TrialReports>::clone(&reports));
     ports.http = Some(http.clone());
     let host = host::switchboard(Plan::of_config(config, catalog)?, ports, runtimes);
     services.beside_calls.filter_as(&host);
@@ -131,7 +134,8 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     let hook_limit = Duration::from_millis(config.root.hooks.limit_ms.into());
     hooks::run("start", &config.root.hooks.start, hook_limit).await?;
     let tenants = config.tenants().into_iter().map(|(name, _)| TenantId::new(name)).collect();
-    let keeper = begun.keep(written, &host, http, &services.tenants)?;
+    let live = Live { host: Arc::clone(&host), http, tenants: services.tenants.clone(), config: written.clone() };
+    let keeper = begun.keep(live, &reports)?;
     let operator = Operator {
         host: Arc::clone(&host),
         keeper: keeper.clone(),

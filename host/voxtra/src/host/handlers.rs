@@ -13,6 +13,7 @@ use voxtra_session::Host;
 
 use super::egress::HandlersHttp;
 use super::tenants::TenantServices;
+use super::trials::{self, TrialReports};
 use super::{Plan, checks, describe, egress, services};
 use crate::config::{self, Config, Lookup};
 
@@ -70,16 +71,12 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
 }
 
 impl Begun {
-    /// From now on what changes in the directory is what new calls get.
-    pub(crate) fn keep(
-        self,
-        config: &Config,
-        host: &Arc<Host>,
-        http: Arc<HandlersHttp>,
-        tenants: &TenantServices,
-    ) -> anyhow::Result<Keeper> {
-        let live = Live { host: Arc::clone(host), http, config: config.clone(), tenants: tenants.clone() };
-        Ok(Keeper::start(self.loader, Box::new(live), WatchOptions::default())?)
+    /// From now on what changes in the directory is what new calls get, and what is on trial gets its share.
+    pub(crate) fn keep(self, live: Live, reports: &TrialReports) -> anyhow::Result<Keeper> {
+        trials::set(&live.host, &self.snapshot.trials);
+        let keeper = Keeper::start(self.loader, Box::new(live), WatchOptions::default())?;
+        reports.tell(keeper.reporter());
+        Ok(keeper)
     }
 }
 
@@ -212,18 +209,18 @@ impl Serving for First {
         match news {
             News::Refused { why, .. } | News::Trouble(why) => self.faults.push(why),
             News::Problem(problem) => self.faults.push(problem.to_string()),
-            News::Swapped { .. } | News::Gone { .. } => {}
+            _ => {}
         }
     }
 }
 
-/// A host with calls.
-struct Live {
-    host: Arc<Host>,
-    http: Arc<HandlersHttp>,
+/// What follows the directory while calls are up.
+pub(crate) struct Live {
+    pub(crate) host: Arc<Host>,
+    pub(crate) http: Arc<HandlersHttp>,
+    pub(crate) tenants: TenantServices,
     /// As the file has it, without the tenants' own files.
-    config: Config,
-    tenants: TenantServices,
+    pub(crate) config: Config,
 }
 
 impl Serving for Live {
@@ -235,8 +232,11 @@ impl Serving for Live {
         match (plan, policies) {
             (Ok(plan), Ok(policies)) => {
                 self.http.set(&snapshot.directory);
-                // Routes first: they may name a handler that is new.
-                self.host.set_handlers(Arc::new(plan.catalog));
+                // Rules and routes last: they may name a handler that is new.
+                let catalog = Arc::new(plan.catalog);
+                self.host.set_handlers(catalog.clone());
+                trials::set(&self.host, &snapshot.trials);
+                self.host.set_components(&catalog);
                 self.host.set_router(plan.router);
                 if let Err(why) = self.host.set_dial_policies(policies) {
                     tracing::error!(why, "whom tenants may call stays as it was");
@@ -259,6 +259,20 @@ fn tell(news: &News) {
             let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
             let (from, signed_by) = (from.as_deref().unwrap_or("none"), signed_by.as_deref().unwrap_or("nobody"));
             tracing::info!(%tenant, %handler, from, to, signed_by, "new calls get another version");
+        }
+        News::OnTrial { key, current, version, percent, signed_by } => {
+            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
+            let signed_by = signed_by.as_deref().unwrap_or("nobody");
+            tracing::info!(%tenant, %handler, current, version, percent, signed_by, "a version is on trial");
+        }
+        News::Promoted { key, from, version, why } => {
+            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
+            let from = from.as_deref().unwrap_or("none");
+            tracing::info!(%tenant, %handler, from, to = version, why, "new calls get the version that was on trial");
+        }
+        News::Withdrawn { key, version, why } => {
+            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
+            tracing::warn!(%tenant, %handler, version, why, "a version is not on trial any more; the one before goes on");
         }
         News::Refused { why, .. } => tracing::warn!("not loaded: {why}"),
         News::Gone { key } => {

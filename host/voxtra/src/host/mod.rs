@@ -15,6 +15,7 @@ mod prompts;
 pub(crate) mod services;
 pub(crate) mod state_lock;
 pub(crate) mod tenants;
+pub(crate) mod trials;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,9 +56,11 @@ pub(crate) fn guest_runtime() -> anyhow::Result<Tokio> {
 }
 
 /// The switchboard of calls for a plan.
-pub(crate) fn switchboard(plan: Plan, mut ports: HostPorts, runtimes: Runtimes) -> Arc<Host> {
-    ports.add_components(&plan.catalog, &runtimes.guests);
-    Host::new(plan.options, Arc::new(plan.catalog), plan.router, ports, runtimes)
+pub(crate) fn switchboard(plan: Plan, ports: HostPorts, runtimes: Runtimes) -> Arc<Host> {
+    let catalog = Arc::new(plan.catalog);
+    let host = Host::new(plan.options, catalog.clone(), plan.router, ports, runtimes);
+    host.set_components(&catalog);
+    host
 }
 
 /// What simulated calls have beside their handlers: a store that is forgotten with them and holds what a tenant's does

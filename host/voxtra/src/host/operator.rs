@@ -10,7 +10,7 @@ use voxtra_core::{BoxFuture, CallId, TenantId, wire};
 use voxtra_loader::{Keeper, VersionLine};
 use voxtra_services::batch::{BatchOptions, Target};
 use voxtra_services::webhooks::WebhookSink;
-use voxtra_session::{ActiveCall, Host};
+use voxtra_session::{ActiveCall, Host, TrialStatus};
 
 use super::batches::BatchDesk;
 use crate::admin::{Answer, Answers, BatchQuestion, HandlerQuestion, Question};
@@ -60,7 +60,10 @@ impl Operator {
                 json!({"id": id})
             }
             Question::BatchResult { id } => self.batches.result_csv(&id).await?.into(),
-            Question::Handlers => self.keeper.list().await?.iter().map(version_json).collect(),
+            Question::Handlers => {
+                let trials = self.host.canaries();
+                self.keeper.list().await?.iter().map(|line| version_json(line, &trials)).collect()
+            }
             Question::HandlerHistory(asked) => {
                 self.keeper.history(key(&asked)?).await?.iter().map(history_json).collect()
             }
@@ -104,8 +107,19 @@ fn prefix(asked: &HandlerQuestion) -> anyhow::Result<Option<VersionPrefix>> {
     Ok(asked.version.as_deref().map(str::parse).transpose()?)
 }
 
-fn version_json(line: &VersionLine) -> Value {
+fn version_json(line: &VersionLine, trials: &[TrialStatus]) -> Value {
+    let key = &line.key;
+    let counted = line.trial.as_ref().and_then(|trial| {
+        let is_it = |status: &&TrialStatus| {
+            (&status.tenant, &status.handler, &status.version) == (key.tenant(), key.handler(), &trial.version)
+        };
+        trials.iter().find(is_it).map(|status| status.counts)
+    });
     json!({
+        "on_trial": line.trial.as_ref().map(|trial| &trial.version),
+        "trial_percent": line.trial.as_ref().map(|trial| trial.percent),
+        "trial_calls": counted.map(|counts| counts.calls),
+        "trial_failures": counted.map(|counts| counts.failures),
         "tenant": line.key.tenant(),
         "name": line.key.handler(),
         "version": line.serving,

@@ -124,10 +124,10 @@ fn a_canary_that_an_operator_chose_does_not_let_the_bad_file_in() {
 }
 
 #[test]
-fn a_share_is_neither_none_nor_all() {
-    assert!([0, 100, 255].into_iter().all(|bad| SharePercent::try_from(bad).is_err()));
-    assert!([1, 99].into_iter().all(|good| SharePercent::try_from(good).is_ok()));
-    assert!(serde_json::from_str::<SharePercent>("100").is_err());
+fn a_share_is_some_of_a_hundred() {
+    assert!([0, 101, 255].into_iter().all(|bad| SharePercent::try_from(bad).is_err()));
+    assert!([1, 100].into_iter().all(|good| SharePercent::try_from(good).is_ok()));
+    assert!(serde_json::from_str::<SharePercent>("101").is_err());
 }
 
 #[derive(Debug, Clone)]

@@ -336,6 +336,7 @@ fn event(event: &Event) -> String {
         Event::RecordingFinished(recording) => format!("recording-finished {}", recorded(recording)),
         Event::RecordingFailed { id, reason } => format!("recording-failed {id} {reason}"),
         Event::AnsweredBy(who) => format!("answered-by {}", kebab(&format!("{who:?}"))),
+        Event::UpgradeReady => "upgrade-ready".to_owned(),
         Event::Ended(reason) => format!("ended {reason:?}"),
     }
 }

@@ -94,6 +94,8 @@ event_types! {
     BatchFinished = "batch.finished",
     /// Ours: a new version of a handler failed too often and takes no more calls; `data` says which, and why.
     HandlerWithdrawn = "handler.withdrawn",
+    /// Ours: the call went over to a new version of its handler; `data` says from which (`from`) and to which (`version`).
+    HandlerUpgraded = "handler.upgraded",
 }
 
 /// One event.

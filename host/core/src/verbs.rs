@@ -97,6 +97,8 @@ pub enum HandlerEvent {
     RecordingFailed(RecordingId, String),
     /// Who answered.
     AnsweredBy(AnsweredBy),
+    /// A new version of the handler waits to take the call over.
+    UpgradeReady,
     /// The call is over; the last event.
     Ended(EndReason),
 }

@@ -133,12 +133,33 @@ pub trait CallHost: Send + Sync {
     /// Ready when [`CallHost::next_event`] would not wait; takes nothing. One poller at a time.
     fn poll_event(&self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Whether a new version of the handler waits to take the call over; takes [`HandlerEvent::UpgradeReady`] with it.
+    fn upgrade_pending(&self) -> bool {
+        false
+    }
+
+    /// What earlier versions of the handler have left up; each is given out once.
+    fn inherited(&self) -> Inherited {
+        Inherited::default()
+    }
+
     /// One log line of the handler, or of the runtime about it. The text is the guest's: it may hold anything.
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]);
 }
 
 /// A shared call.
 pub type SharedCall = Arc<dyn CallHost>;
+
+/// What a call brings with it from an earlier version of its handler.
+#[derive(Default)]
+pub struct Inherited {
+    /// Calls that were placed and are up.
+    pub calls: Vec<SharedCall>,
+    /// Bridges that are there.
+    pub bridges: Vec<Arc<dyn BridgeHost>>,
+    /// Snoops that are there.
+    pub snoops: Vec<Arc<dyn SnoopHost>>,
+}
 
 /// A bridge of a handler's. Dropping it takes the bridge down.
 pub trait BridgeHost: Send + Sync {

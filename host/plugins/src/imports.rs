@@ -37,8 +37,10 @@ const WASI_INTERFACES: &[&str] = &[
     "wasi:random/insecure-seed",
 ];
 
-/// The interface of the hang-up hook, without its version.
+/// The optional interfaces that a handler may export, without their version.
 const HANGUP_HOOK: &str = "voxtra:call/hangup-hook";
+const HEALTH: &str = "voxtra:call/health";
+const UPGRADE: &str = "voxtra:call/upgrade";
 
 /// What a component is for, as its exports say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +98,27 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) kind: Kind,
-    pub(crate) has_hangup_hook: bool,
+    pub(crate) hooks: Hooks,
+}
+
+/// The optional interfaces that it exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Hooks {
+    pub(crate) hangup: bool,
+    pub(crate) health: bool,
+    pub(crate) upgrade: bool,
+}
+
+impl Hooks {
+    /// The hook of an exported interface's name without its version.
+    fn of(&mut self, interface: &str) -> Option<&mut bool> {
+        match interface {
+            HANGUP_HOOK => Some(&mut self.hangup),
+            HEALTH => Some(&mut self.health),
+            UPGRADE => Some(&mut self.upgrade),
+            _ => None,
+        }
+    }
 }
 
 /// Checks a component's outside. The error is a sentence without the file's name.
@@ -178,21 +200,21 @@ fn check_contract_version(version: Option<&str>) -> Result<(), String> {
 
 fn check_exports(engine: &Engine, outside: &types::Component) -> Result<Shape, String> {
     let mut kinds = Vec::new();
-    let mut has_hangup_hook = false;
+    let mut hooks = Hooks::default();
     let mut others = Vec::new();
     for (name, item) in outside.exports(engine) {
         let kind = Kind::ALL.into_iter().find(|kind| kind.export() == name);
         if let (Some(kind), ComponentItem::ComponentFunc(_)) = (kind, item.ty) {
             kinds.push(kind);
-        } else if split_version(name).0 == HANGUP_HOOK {
+        } else if let Some(hook) = hooks.of(split_version(name).0) {
             check_contract_version(split_version(name).1)?;
-            has_hangup_hook = true;
+            *hook = true;
         } else {
             others.push(name.to_owned());
         }
     }
     match kinds.as_slice() {
-        [kind] => Ok(Shape { kind: *kind, has_hangup_hook }),
+        [kind] => Ok(Shape { kind: *kind, hooks }),
         [] => {
             let instead = if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
             Err(format!(

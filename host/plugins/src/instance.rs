@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use voxtra_core::Usage;
 use voxtra_core::verbs::{EndedCall, LogLevel};
+use wasmtime::component::Resource;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use crate::bindings::v0_1;
@@ -12,7 +13,6 @@ use crate::host::SharedCall;
 use crate::imports::Kind;
 use crate::load::Handler;
 use crate::meter::{CpuMeter, Metered};
-use crate::rule::RuleOwner;
 use crate::store::{InstanceData, Owner};
 use crate::trap::{self, Trap, TrapKind};
 
@@ -37,6 +37,9 @@ pub enum StartError {
     #[error("the handler does not start: {0}")]
     Failed(String),
 }
+
+/// The most that a handler may hand over to its next version.
+pub const MAX_STATE_BYTES: usize = 256 << 10;
 
 /// One handler for one call, in a sandbox of its own.
 pub struct Instance {
@@ -73,35 +76,7 @@ impl Handler {
     }
 }
 
-/// How long a component may take to start when it is only tried, by the clock.
-const TRIAL_LIMIT: Duration = Duration::from_secs(5);
-
-impl Handler {
-    /// Makes an instance for no call and lets it go: whether the component starts at all. Await it where guests may run.
-    ///
-    /// # Errors
-    /// As [`Handler::instantiate`], and when it takes longer than 5 s.
-    pub async fn start_once(&self) -> Result<(), StartError> {
-        let runtime = &self.inner.runtime;
-        let owner = Owner::Rule(RuleOwner::of_handler(self));
-        let mut store = InstanceData::new_store(&runtime.engine, owner, &self.limits);
-        let meter = Arc::clone(&store.data().meter);
-        let starting = Metered::new(
-            async {
-                let instance = self.inner.pre.instantiate_async(&mut store).await?;
-                self.inner.handle.load(&mut store, &instance).map(drop)
-            },
-            meter,
-        );
-        match tokio::time::timeout(TRIAL_LIMIT, starting).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(start_error(&error, store.data().memory.refused)),
-            Err(_) => Err(StartError::Failed(format!("it takes longer than {} s", TRIAL_LIMIT.as_secs()))),
-        }
-    }
-}
-
-fn start_error(error: &wasmtime::Error, memory_was_refused: bool) -> StartError {
+pub(crate) fn start_error(error: &wasmtime::Error, memory_was_refused: bool) -> StartError {
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return StartError::Busy;
     }
@@ -114,13 +89,62 @@ impl Instance {
         if !std::mem::take(&mut self.alive) {
             return gone();
         }
-        let call = v0_1::CallHandle(Arc::clone(&self.call));
-        let call = match self.store.data_mut().table.push(call) {
+        let call = match self.lend_call() {
             Ok(call) => call,
-            Err(error) => return self.stopped(&error.into()),
+            Err(error) => return self.stopped(&error),
         };
         let run = self.bindings.call_handle(&mut self.store, call);
-        match Metered::new(run, Arc::clone(&self.meter)).await {
+        let run = Metered::new(run, Arc::clone(&self.meter)).await;
+        self.returned(run)
+    }
+
+    /// Asks for what the next version has to know, at most [`MAX_STATE_BYTES`]; `None`: it had finished, or has no such
+    /// hook. The error is how it failed.
+    pub async fn save(&mut self) -> Result<Option<Vec<u8>>, Outcome> {
+        let handler = self.handler.clone();
+        let Some(hooks) = &handler.inner.upgrade else { return Ok(None) };
+        if !std::mem::take(&mut self.alive) {
+            return Err(gone());
+        }
+        let guest = hooks.load(&mut self.store, &self.instance).map_err(|error| self.stopped(&error))?;
+        let run = guest.call_save(&mut self.store);
+        let saved = Metered::new(run, Arc::clone(&self.meter)).await.map_err(|error| self.stopped(&error))?;
+        self.alive = true;
+        let failed = |why: String| Outcome::Error(format!("its state could not be saved: {why}"));
+        match saved.map_err(failed)? {
+            Some(state) if state.len() > MAX_STATE_BYTES => {
+                Err(failed(format!("it has {} bytes and {MAX_STATE_BYTES} are allowed", state.len())))
+            }
+            state => Ok(state),
+        }
+    }
+
+    /// Runs `restore` to its end, in the place of `handle`. Dropping the future stops the handler where it is.
+    pub async fn restore(&mut self, state: &[u8]) -> Outcome {
+        let handler = self.handler.clone();
+        let Some(hooks) = &handler.inner.upgrade else {
+            return Outcome::Error("it cannot take a call over: it has no interface `upgrade`".to_owned());
+        };
+        if !std::mem::take(&mut self.alive) {
+            return gone();
+        }
+        let loaded = hooks.load(&mut self.store, &self.instance).and_then(|guest| Ok((guest, self.lend_call()?)));
+        let (guest, call) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return self.stopped(&error),
+        };
+        let run = guest.call_restore(&mut self.store, call, state);
+        let run = Metered::new(run, Arc::clone(&self.meter)).await;
+        self.returned(run)
+    }
+
+    /// The call, as an argument.
+    fn lend_call(&mut self) -> wasmtime::Result<Resource<v0_1::CallHandle>> {
+        Ok(self.store.data_mut().table.push(v0_1::CallHandle(Arc::clone(&self.call)))?)
+    }
+
+    fn returned(&mut self, run: wasmtime::Result<Result<(), String>>) -> Outcome {
+        match run {
             Ok(returned) => {
                 self.alive = true;
                 returned.map_or_else(Outcome::Error, |()| Outcome::Returned)

@@ -24,13 +24,14 @@ mod output;
 mod pace;
 mod precompiled;
 mod store;
+mod trial;
 
 pub use aside::{Aside, CompileLimits, compile_as_child};
 pub use catalog::{Catalog, CatalogError};
-pub use host::{BridgeHost, CallHost, SharedCall, SnoopHost, TenantHost};
+pub use host::{BridgeHost, CallHost, Inherited, SharedCall, SnoopHost, TenantHost};
 pub use imports::Kind;
-pub use instance::{Instance, Outcome, StartError};
-pub use load::{Handler, LoadError};
+pub use instance::{Instance, MAX_STATE_BYTES, Outcome, StartError};
+pub use load::{Handler, LoadError, Succession};
 pub use options::{Limits, RuntimeOptions};
 pub use rule::{ComponentLog, Decision, FilterComponent, OutgoingEvent, RouterComponent, RuleFailure, Verdict};
 pub use runtime::{PoolUsage, Runtime, RuntimeError};

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use voxtra_core::{Capabilities, HandlerName, TenantId};
 use wasmtime::component::{Component, InstancePre};
@@ -61,6 +62,16 @@ pub struct Handler {
     pub(crate) inner: Arc<Inner>,
     pub(crate) limits: Limits,
     capabilities: Capabilities,
+    succession: Succession,
+}
+
+/// What becomes of a handler's calls when another version takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Succession {
+    /// They go over to it, when both versions have the interface `upgrade`. Default: they stay.
+    pub mid_call: bool,
+    /// How long the others may stay; none: to their end.
+    pub drain_limit: Option<Duration>,
 }
 
 pub(crate) struct Inner {
@@ -68,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) pre: InstancePre<InstanceData>,
     pub(crate) handle: v0_1::HandlerIndices,
     pub(crate) hangup_hook: Option<v0_1::HangupHookIndices>,
+    pub(crate) health: Option<v0_1::HealthIndices>,
+    pub(crate) upgrade: Option<v0_1::UpgradeIndices>,
     about: About,
 }
 
@@ -97,6 +110,16 @@ impl Handler {
         self.inner.hangup_hook.is_some()
     }
 
+    /// Whether it is asked, when it is loaded, if it is well.
+    pub fn has_health_check(&self) -> bool {
+        self.inner.health.is_some()
+    }
+
+    /// Whether it can hand a call over to another version of itself, and take one over.
+    pub fn has_upgrade(&self) -> bool {
+        self.inner.upgrade.is_some()
+    }
+
     pub(crate) fn about(&self) -> &About {
         &self.inner.about
     }
@@ -119,13 +142,32 @@ impl Handler {
         self
     }
 
+    /// What becomes of its calls when another version takes its place. By default they stay to their end.
+    pub fn succession(&self) -> Succession {
+        self.succession
+    }
+
+    /// The same version with another succession.
+    #[must_use]
+    pub fn succeeded(mut self, succession: Succession) -> Self {
+        self.succession = succession;
+        self
+    }
+
     fn new(runtime: &Arc<Runtime>, loaded: Loaded) -> Result<Self, String> {
         let Loaded { about, pre, shape } = loaded;
         let handle = v0_1::HandlerIndices::new(&pre).map_err(misfit)?;
-        let hangup_hook =
-            shape.has_hangup_hook.then(|| v0_1::HangupHookIndices::new(&pre)).transpose().map_err(misfit)?;
-        let inner = Inner { runtime: Arc::clone(runtime), pre, handle, hangup_hook, about };
-        Ok(Self { inner: Arc::new(inner), limits: runtime.options.limits, capabilities: Capabilities::ALL })
+        let hooks = shape.hooks;
+        let hangup_hook = hooks.hangup.then(|| v0_1::HangupHookIndices::new(&pre)).transpose().map_err(misfit)?;
+        let health = hooks.health.then(|| v0_1::HealthIndices::new(&pre)).transpose().map_err(misfit)?;
+        let upgrade = hooks.upgrade.then(|| v0_1::UpgradeIndices::new(&pre)).transpose().map_err(misfit)?;
+        let inner = Inner { runtime: Arc::clone(runtime), pre, handle, hangup_hook, health, upgrade, about };
+        Ok(Self {
+            inner: Arc::new(inner),
+            limits: runtime.options.limits,
+            capabilities: Capabilities::ALL,
+            succession: Succession::default(),
+        })
     }
 }
 

@@ -286,9 +286,9 @@ pub(crate) struct RuleOwner {
 }
 
 impl RuleOwner {
-    /// Of a handler that is only tried: it has a log and nothing else.
-    pub(crate) fn of_handler(handler: &Handler) -> Self {
-        Self::new(Arc::new(HostLog { kind: Kind::Handler, about: handler.about().clone() }), None)
+    /// Of a handler that is only tried: it has a log, and what it is let see of its tenant's.
+    pub(crate) fn of_handler(handler: &Handler, tenant: Arc<dyn TenantHost>) -> Self {
+        Self::new(Arc::new(HostLog { kind: Kind::Handler, about: handler.about().clone() }), Some(tenant))
     }
 
     fn new(log: Arc<dyn ComponentLog>, tenant: Option<Arc<dyn TenantHost>>) -> Self {
@@ -327,7 +327,7 @@ impl ComponentLog for HostLog {
 }
 
 /// A component's text cannot end a line or drive a terminal.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
         if c.is_control() {
             escaped.extend(c.escape_default());

@@ -294,6 +294,16 @@ impl Canaries {
         list
     }
 
+    /// Whether this version is on trial.
+    pub(crate) fn is_on_trial(&self, tenant: &TenantId, version: &dyn HandlerVersion) -> bool {
+        let inner = self.inner();
+        if inner.is_empty() {
+            return false;
+        }
+        let on_trial = inner.get(&(tenant.clone(), version.name().clone()));
+        on_trial.is_some_and(|on_trial| on_trial.version.version() == version.version())
+    }
+
     /// The version on trial, when this call goes to it.
     pub(crate) fn pick(
         &self,

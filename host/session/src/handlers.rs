@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use voxtra_core::verbs::EndedCall;
 use voxtra_core::{BoxFuture, CallId, Capabilities, HandlerName, TenantId, Usage};
-use voxtra_plugins::{Catalog, Handler, Instance, Outcome, SharedCall, StartError};
+use voxtra_plugins::{Catalog, Handler, Instance, Outcome, SharedCall, StartError, Succession};
 
 use crate::limits::VersionLimits;
 
@@ -42,6 +42,17 @@ pub trait HandlerVersion: Send + Sync {
         VersionLimits::default()
     }
 
+    /// Whether it can hand a call over to another version of itself, and take one over.
+    fn has_upgrade(&self) -> bool {
+        false
+    }
+
+    /// What becomes of the handler's calls that are on another version when this one is the current one; of a handler that
+    /// is gone, its last version says it. By default they stay to their end.
+    fn succession(&self) -> Succession {
+        Succession::default()
+    }
+
     /// Makes an instance for a call. Runs guest code: awaited on the guests' runtime.
     fn start(&self, call: SharedCall) -> BoxFuture<'_, Result<Box<dyn HandlerInstance>, StartError>>;
 }
@@ -56,6 +67,17 @@ pub trait HandlerInstance: Send {
 
     /// Whether it can still be entered.
     fn is_alive(&self) -> bool;
+
+    /// What the next version has to know; none: it had finished. The error is how it failed.
+    fn save(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, Outcome>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Goes on with a call where another instance has saved this, to its end.
+    fn restore<'a>(&'a mut self, state: &'a [u8]) -> BoxFuture<'a, Outcome> {
+        let _ = state;
+        Box::pin(std::future::ready(Outcome::Error("it cannot take a call over".to_owned())))
+    }
 
     /// What it has used up so far. Asked once, when it goes.
     fn usage(&self) -> Usage {
@@ -86,6 +108,14 @@ impl HandlerVersion for Handler {
         Self::capabilities(self)
     }
 
+    fn has_upgrade(&self) -> bool {
+        Self::has_upgrade(self)
+    }
+
+    fn succession(&self) -> Succession {
+        Self::succession(self)
+    }
+
     fn start(&self, call: SharedCall) -> BoxFuture<'_, Result<Box<dyn HandlerInstance>, StartError>> {
         Box::pin(async move {
             let instance = self.instantiate(call).await?;
@@ -101,6 +131,14 @@ impl HandlerInstance for Instance {
 
     fn on_hangup<'a>(&'a mut self, ended: &'a EndedCall) -> BoxFuture<'a, Outcome> {
         Box::pin(Self::on_hangup(self, ended))
+    }
+
+    fn save(&mut self) -> BoxFuture<'_, Result<Option<Vec<u8>>, Outcome>> {
+        Box::pin(Self::save(self))
+    }
+
+    fn restore<'a>(&'a mut self, state: &'a [u8]) -> BoxFuture<'a, Outcome> {
+        Box::pin(Self::restore(self, state))
     }
 
     fn is_alive(&self) -> bool {

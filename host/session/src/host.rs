@@ -133,9 +133,19 @@ impl Host {
         Arc::new(Self { inner: Arc::new(inner) })
     }
 
-    /// From now on new calls get these handlers; calls that are up keep theirs.
+    /// From now on new calls get these handlers. Calls that are up keep their versions, except as the current version's
+    /// [`crate::Succession`] says: they go over to it where both can do that, and those that stay may do so for its drain
+    /// limit, after which the failure policy takes them.
     pub fn set_handlers(&self, handlers: Arc<dyn Handlers>) {
-        *self.inner.handlers.write().unwrap_or_else(PoisonError::into_inner) = handlers;
+        *self.inner.handlers.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&handlers);
+        for row in self.inner.rows().values_mut().filter(|row| row.parent.is_none()) {
+            let Some(handler) = &row.handler else { continue };
+            let current = handlers.get(&row.shared.info.tenant, handler.name());
+            let outdated = current.is_none_or(|current| current.version() != handler.version());
+            if std::mem::replace(&mut row.outdated, outdated) || outdated {
+                row.shared.signals.raise(|raised| raised.versions_changed = true);
+            }
+        }
     }
 
     /// From now on new calls are routed so.
@@ -351,6 +361,7 @@ impl Inner {
             handler: if rules_decide { None } else { start.handler().cloned() },
             exchange: Arc::clone(&leg.exchange),
             parent: None,
+            outdated: false,
         };
         this.admit(row)?;
         let (inbox, leg_events) = LegInbox::new(signals, Arc::clone(&this.counters));
@@ -428,6 +439,11 @@ impl Inner {
         }
         let handlers = Arc::clone(&self.handlers.read().unwrap_or_else(PoisonError::into_inner));
         handlers.pick(tenant, name, call)
+    }
+
+    /// The version of a handler that is not on trial.
+    pub(crate) fn current(&self, tenant: &TenantId, name: &HandlerName) -> Option<Arc<dyn HandlerVersion>> {
+        self.handlers.read().unwrap_or_else(PoisonError::into_inner).get(tenant, name)
     }
 
     pub(crate) fn admit(&self, row: Row) -> Result<(), Refusal> {

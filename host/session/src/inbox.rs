@@ -31,6 +31,10 @@ pub(crate) struct Raised {
     pub(crate) close_audio: bool,
     /// A verb is not waited for any more.
     pub(crate) verb_dropped: bool,
+    /// New calls get other versions of handlers than before.
+    pub(crate) versions_changed: bool,
+    /// Another version of the handler has the call.
+    pub(crate) took_over: bool,
 }
 
 /// Who outside wants a call to end.
@@ -49,6 +53,8 @@ impl Raised {
             || self.farewell.is_some()
             || self.close_audio
             || self.verb_dropped
+            || self.versions_changed
+            || self.took_over
     }
 }
 

@@ -55,3 +55,4 @@ pub use ports::{
 pub use router::{Explanation, Route, RouteError, Routed, Router, TenantRoutes, TriedRoute};
 pub use stats::HostStats;
 pub use voxtra_core::wire::event_json;
+pub use voxtra_plugins::Succession;

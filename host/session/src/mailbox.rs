@@ -26,6 +26,17 @@ struct Inner {
     /// The end was read: nothing ever comes after it.
     drained: bool,
     wakers: Vec<Waker>,
+    upgrade: Upgrade,
+}
+
+/// Whether a new version waits for the call. It is no event among the others: it may be withdrawn, and is never dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Upgrade {
+    #[default]
+    None,
+    Ready,
+    /// The handler knows.
+    Heard,
 }
 
 impl Mailbox {
@@ -48,12 +59,19 @@ impl Mailbox {
     pub(crate) fn end(&self, reason: EndReason) {
         let mut inner = self.inner();
         inner.ended.get_or_insert(reason);
+        if inner.upgrade == Upgrade::Ready {
+            inner.upgrade = Upgrade::None;
+        }
         wake(inner);
     }
 
     /// The next event; after the end, that there is none.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<HandlerEvent, CallError>> {
         let mut inner = self.inner();
+        if inner.upgrade == Upgrade::Ready {
+            inner.upgrade = Upgrade::Heard;
+            return Poll::Ready(Ok(HandlerEvent::UpgradeReady));
+        }
         if let Some(event) = inner.waiting.pop_front() {
             return Poll::Ready(Ok(event));
         }
@@ -71,11 +89,47 @@ impl Mailbox {
     /// Ready when [`Mailbox::poll_next`] would be; takes nothing.
     pub(crate) fn poll_waiting(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.inner();
-        if !inner.waiting.is_empty() || inner.ended.is_some() {
+        if !inner.waiting.is_empty() || inner.ended.is_some() || inner.upgrade == Upgrade::Ready {
             return Poll::Ready(());
         }
         inner.wait(cx);
         Poll::Pending
+    }
+
+    /// A new version waits. One that the handler has heard of already is not told again.
+    pub(crate) fn offer_upgrade(&self) {
+        let mut inner = self.inner();
+        if inner.upgrade == Upgrade::None && inner.ended.is_none() {
+            inner.upgrade = Upgrade::Ready;
+            wake(inner);
+        }
+    }
+
+    /// None waits any more. A handler that has heard of it may return all the same.
+    pub(crate) fn withdraw_upgrade(&self) {
+        let mut inner = self.inner();
+        if inner.upgrade == Upgrade::Ready {
+            inner.upgrade = Upgrade::None;
+        }
+    }
+
+    /// The handler has returned for it: of the next one it is told again.
+    pub(crate) fn forget_upgrade(&self) {
+        self.inner().upgrade = Upgrade::None;
+    }
+
+    /// Whether one waits; then the handler has heard of it.
+    pub(crate) fn hear_of_upgrade(&self) -> bool {
+        let mut inner = self.inner();
+        if inner.upgrade == Upgrade::Ready {
+            inner.upgrade = Upgrade::Heard;
+        }
+        inner.upgrade == Upgrade::Heard
+    }
+
+    /// Whether the handler has heard of one and has not returned for it yet.
+    pub(crate) fn heard_of_upgrade(&self) -> bool {
+        self.inner().upgrade == Upgrade::Heard
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -209,6 +209,7 @@ impl Inner {
             handler: order.start.handler().cloned(),
             exchange: Arc::clone(&order.exchange),
             parent: order.parent.clone(),
+            outdated: false,
         };
         this.admit(row).map_err(not_admitted)?;
         let mut row = RowGuard { host: this, id: &order.id, armed: true };

@@ -16,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) handler: Option<Arc<dyn HandlerVersion>>,
     pub(crate) exchange: Arc<dyn Exchange>,
     pub(crate) parent: Option<CallId>,
+    /// Whether another version of its handler took new calls when that was looked at last.
+    pub(crate) outdated: bool,
 }
 
 impl Row {
@@ -69,6 +71,10 @@ impl Rows {
 
     pub(crate) fn get(&self, id: &CallId) -> Option<&Row> {
         self.calls.get(id)
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Row> {
+        self.calls.values_mut()
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &Row> {

@@ -35,6 +35,10 @@ pub struct HostStats {
     pub breaker_skipped: u64,
     /// Versions on trial that were withdrawn.
     pub canaries_withdrawn: u64,
+    /// Calls that went over to a new version of their handler, counted each time.
+    pub upgraded: u64,
+    /// Calls that were taken from a replaced version because they had stayed on it for as long as they may.
+    pub drained: u64,
 }
 
 macro_rules! counters {
@@ -73,4 +77,6 @@ counters! {
     refused_busy: refused_busy,
     breaker_skipped: breaker_skipped,
     canaries_withdrawn: canary_withdrawn,
+    upgraded: call_upgraded,
+    drained: call_drained,
 }

@@ -43,6 +43,42 @@ pub mod hook {
     });
 }
 
+/// The export of the health check alone.
+pub mod health {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        inline: "
+            package voxtra:sdk-rust;
+            world only-the-health-check {
+                export voxtra:call/health@0.1.0;
+            }
+        ",
+        pub_export_macro: true,
+        export_macro_name: "export_health",
+        default_bindings_module: "voxtra_sdk::__private::health",
+    });
+}
+
+/// The exports for calls that go over to another version.
+pub mod upgrade {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        inline: "
+            package voxtra:sdk-rust;
+            world only-upgrades {
+                export voxtra:call/upgrade@0.1.0;
+            }
+        ",
+        with: {
+            "voxtra:call/types@0.1.0": crate::bindings::handler::voxtra::call::types,
+            "voxtra:call/call-session@0.1.0": crate::bindings::handler::voxtra::call::call_session,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_upgrade",
+        default_bindings_module: "voxtra_sdk::__private::upgrade",
+    });
+}
+
 /// The world of a dispatch rule.
 pub mod router {
     wit_bindgen::generate!({

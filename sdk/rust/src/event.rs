@@ -52,6 +52,9 @@ pub enum Event {
     },
     /// [`Call::detect_machine`] has found out who answered.
     AnsweredBy(AnsweredBy),
+    /// A new version of this handler waits to take the call over: return, and it goes on there. Only handlers with
+    /// [`upgrade!`](crate::upgrade!) are told.
+    UpgradeReady,
     /// The call is over; the last event.
     Ended(EndReason),
 }
@@ -70,6 +73,7 @@ impl From<ContractEvent> for Event {
             ContractEvent::RecordingFinished(recording) => Self::RecordingFinished(recording.into()),
             ContractEvent::RecordingFailed(failure) => Self::RecordingFailed { id: failure.id, reason: failure.reason },
             ContractEvent::AnsweredBy(who) => Self::AnsweredBy(who),
+            ContractEvent::UpgradeReady => Self::UpgradeReady,
             ContractEvent::Ended(reason) => Self::Ended(reason),
         }
     }

@@ -32,6 +32,8 @@
 //! - Any other error that a handler returns, like a panic, makes the failure policy of the call's route run. The message
 //!   of a panic goes to the handler's log.
 //! - When the handler returns, the call is hung up. [`on_hangup`] says what is to happen after it.
+//! - [`health_check!`] lets a new version find out whether it is well before it gets calls; [`upgrade!`] lets calls that
+//!   are up go over to it.
 //! - Outside a host, in `cargo test` on your own machine, types and conversions work; what asks the host panics.
 //!
 //! # Not only handlers
@@ -62,6 +64,7 @@ mod rule;
 mod run;
 pub mod store;
 mod time;
+mod upgrade;
 
 pub use audio::{Audio, pcm_to_samples, samples_to_pcm};
 pub use batch::{Batch, BatchStatus, StartedBatch};
@@ -79,6 +82,7 @@ pub use prompts::IntoPrompts;
 pub use record::{RecordOptions, Recorded, Recording};
 pub use rule::{Decision, OutgoingEvent, Verdict};
 pub use run::{Answering, Outcome};
+pub use upgrade::Inherited;
 pub use voxtra_sdk_macros::{filter, handler, on_hangup, router};
 
 /// What the attributes' expansions use. Not part of the interface.
@@ -86,8 +90,10 @@ pub use voxtra_sdk_macros::{filter, handler, on_hangup, router};
 pub mod __private {
     pub use crate::bindings::filter::{self, export_filter};
     pub use crate::bindings::handler::{self, export_handler};
+    pub use crate::bindings::health::{self, export_health};
     pub use crate::bindings::hook::{self, export_hangup_hook};
     pub use crate::bindings::router::{self, export_router};
+    pub use crate::bindings::upgrade::{self, export_upgrade};
     pub use crate::log::write;
-    pub use crate::run::{run_filter, run_handler, run_hook, run_router};
+    pub use crate::run::{run_filter, run_handler, run_hook, run_init, run_restore, run_router, run_save};
 }

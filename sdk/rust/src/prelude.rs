@@ -8,5 +8,6 @@ pub use crate::log;
 pub use crate::{
     AnsweredBy, Audio, Bridge, Call, CallInfo, CallState, Decision, Digits, DigitsEnd, EndReason, EndedCall, Error,
     Event, Gather, HangupCause, MachineDetector, Originate, OutgoingEvent, PlayOutcome, Playback, RecordOptions,
-    Recorded, Recorder, Recording, Result, Sides, Snoop, Verdict, filter, handler, http, on_hangup, router, store,
+    Recorded, Recorder, Recording, Result, Sides, Snoop, Verdict, filter, handler, health_check, http, on_hangup,
+    router, store, upgrade,
 };

@@ -47,6 +47,12 @@ impl Answering<Self> for Option<Decision> {
     }
 }
 
+impl Answering<Self> for Option<Vec<u8>> {
+    fn into_answer(self) -> Result<Self, String> {
+        Ok(self)
+    }
+}
+
 impl Answering<Self> for Verdict {
     fn into_answer(self) -> Result<Self, String> {
         Ok(self)
@@ -79,6 +85,31 @@ pub fn run_filter<R: Answering<Verdict>>(
 /// route's to deal with.
 pub fn run_handler<R: Outcome>(call: call_session::Call, handler: fn(&Call) -> R) -> Result<(), String> {
     match failure(handler(&Call::new(call))) {
+        None => Ok(()),
+        Some(failure) => Err(failure),
+    }
+}
+
+/// Runs the function that `health_check!` names.
+pub fn run_init<R: Outcome>(init: fn() -> R) -> Result<(), String> {
+    match init().into_error() {
+        None => Ok(()),
+        Some(error) => Err(describe(error.as_ref())),
+    }
+}
+
+/// Runs the first function that `upgrade!` names.
+pub fn run_save<R: Answering<Option<Vec<u8>>>>(save: fn() -> R) -> Result<Option<Vec<u8>>, String> {
+    save().into_answer()
+}
+
+/// Runs the second one; it ends as a handler does.
+pub fn run_restore<R: Outcome>(
+    call: call_session::Call,
+    state: &[u8],
+    restore: fn(&Call, &[u8]) -> R,
+) -> Result<(), String> {
+    match failure(restore(&Call::new(call), state)) {
         None => Ok(()),
         Some(failure) => Err(failure),
     }

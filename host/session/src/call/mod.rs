@@ -3,10 +3,11 @@
 mod message;
 mod session;
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use voxtra_core::{CallId, CallInfo, CallState, RecordingId};
 
@@ -46,6 +47,9 @@ pub(crate) struct CallShared {
     /// Set when a rule has decided on the call after it had begun.
     decided: OnceLock<Box<CallInfo>>,
     belongings: OnceLock<Box<Mutex<Belongings>>>,
+    /// Which handler has the call: grows when it goes over to another version.
+    tenure: AtomicU32,
+    taken_over: Notify,
 }
 
 impl CallShared {
@@ -65,6 +69,28 @@ impl CallShared {
             ended_ms: AtomicU64::new(NOT_YET),
             decided: OnceLock::new(),
             belongings: OnceLock::new(),
+            tenure: AtomicU32::new(0),
+            taken_over: Notify::new(),
+        }
+    }
+
+    /// Which handler has the call: at first 0, then one more whenever it goes over to another version.
+    pub(crate) fn tenure(&self) -> u32 {
+        self.tenure.load(Ordering::Acquire)
+    }
+
+    /// The handler of this tenure has the call from now on, and the owner hears of it before anything that it asks.
+    pub(crate) fn begin_tenure(&self, tenure: u32) {
+        if self.tenure() < tenure && self.tenure.fetch_max(tenure, Ordering::AcqRel) < tenure {
+            self.signals.raise(|raised| raised.took_over = true);
+            self.taken_over.notify_one();
+        }
+    }
+
+    /// Waits until it has. One at a time.
+    pub(crate) async fn wait_for_tenure(&self, tenure: u32) {
+        while self.tenure() < tenure {
+            self.taken_over.notified().await;
         }
     }
 

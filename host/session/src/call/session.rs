@@ -1,7 +1,7 @@
 //! The call that one handler is given.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use voxtra_core::{
     BoxFuture, CallError, CallInfo, CallState, Capabilities, Capability, HandlerName, HangupCause, HttpOut, MediaLink,
     PlaybackId, RecordingId,
 };
-use voxtra_plugins::host::{BridgeHost, CallHost, SharedCall, SnoopHost, TenantHost};
+use voxtra_plugins::host::{BridgeHost, CallHost, Inherited, SharedCall, SnoopHost, TenantHost};
 
 use super::{CallShared, HandOn, Message, Reply};
 use crate::dial::Dialling;
@@ -39,6 +39,9 @@ pub(crate) struct SessionCall {
     http: Option<Arc<dyn HttpOut>>,
     /// Of the handler that is given the call.
     capabilities: Capabilities,
+    /// Whether the call is this handler's.
+    tenure: u32,
+    inherited: Mutex<Inherited>,
 }
 
 impl SessionCall {
@@ -56,11 +59,31 @@ impl SessionCall {
             dialling: Arc::clone(&host.dialling),
             http: host.ports.http.clone(),
             capabilities,
+            tenure: shared.tenure(),
+            inherited: Mutex::default(),
             shared,
         }
     }
 
+    /// The same for the next version of the call's handler: the call is its own from the first that it does.
+    pub(crate) fn taking_over(mut self, inherited: Inherited) -> Self {
+        self.tenure = self.shared.tenure().saturating_add(1);
+        self.inherited = Mutex::new(inherited);
+        self
+    }
+
+    /// Which handler of the call this is for.
+    pub(crate) fn tenure(&self) -> u32 {
+        self.tenure
+    }
+
+    /// The handler does something.
+    fn acts(&self) {
+        self.shared.begin_tenure(self.tenure);
+    }
+
     async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, CallError> {
+        self.acts();
         let (reply, outcome) = oneshot::channel();
         if self.messages.send(message(reply)).await.is_err() {
             return Err(CallError::HungUp);
@@ -108,6 +131,7 @@ impl CallHost for SessionCall {
     }
 
     fn metadata_set(&self, key: String, value: String) -> Result<(), CallError> {
+        self.acts();
         self.shared.metadata.set(key, value)
     }
 
@@ -120,6 +144,7 @@ impl CallHost for SessionCall {
     }
 
     fn metadata_share(&self, keys: Vec<String>) -> Result<(), CallError> {
+        self.acts();
         self.shared.metadata.share(keys)
     }
 
@@ -258,6 +283,7 @@ impl CallHost for SessionCall {
 
     fn emit(&self, name: String, data_json: String) -> Result<(), CallError> {
         let data = words::event(&name, &data_json)?;
+        self.acts();
         match self.messages.try_send(Message::Emit(name, data)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(CallError::HungUp),
@@ -324,16 +350,31 @@ impl CallHost for SessionCall {
     }
 
     fn close_audio(&self) {
+        if self.tenure < self.shared.tenure() {
+            // It stays open for the version that has the call now.
+            return;
+        }
         self.shared.signals.raise(|raised| raised.close_audio = true);
     }
 
     fn next_event(&self, timeout: Duration) -> BoxFuture<'_, Result<HandlerEvent, CallError>> {
+        self.acts();
         let next = poll_fn(|cx| self.shared.mailbox.poll_next(cx));
         Box::pin(async move { tokio::time::timeout(timeout, next).await.unwrap_or(Err(CallError::Timeout)) })
     }
 
     fn poll_event(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.mailbox.poll_waiting(cx)
+    }
+
+    fn upgrade_pending(&self) -> bool {
+        self.acts();
+        self.shared.mailbox.hear_of_upgrade()
+    }
+
+    fn inherited(&self) -> Inherited {
+        self.acts();
+        std::mem::take(&mut *self.inherited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {

@@ -67,6 +67,10 @@ impl CallTask {
                 let link = link.clone();
                 self.audio_opened(Ok(link), reply);
             }
+            Audio::Own(_) if self.own_playing == 0 => {
+                self.close_at_leg();
+                self.audio = Audio::Closing(Some((rate_hz, reply)));
+            }
             Audio::Own(link) => {
                 let why = format!(
                     "a prompt of the host's plays at {} Hz, and a call has one audio at a time; open it at that rate, or wait for the prompt's end",
@@ -112,6 +116,14 @@ impl CallTask {
             return;
         }
         self.close_at_leg();
+    }
+
+    /// The handler's audio stays open for its next version.
+    pub(super) fn keep_audio_open(&mut self) {
+        self.audio = match std::mem::take(&mut self.audio) {
+            Audio::Open(link) => Audio::Own(link),
+            other => other,
+        };
     }
 
     /// Closes what is open, whoever has it.

@@ -116,6 +116,7 @@ impl CallTask {
     }
 
     fn handler_gone(&mut self, wound_down: WoundDown) {
+        self.notice_take_over();
         match wound_down {
             WoundDown::NothingRan => {}
             WoundDown::Returned(run) => {

@@ -21,13 +21,34 @@ pub(super) enum Stage {
     Failed(String),
 }
 
+impl HandlerRun {
+    /// Whether nothing of the handler goes on.
+    fn is_over(&self) -> bool {
+        self.saved.is_none() && self.turned_down.is_none()
+    }
+}
+
 impl CallTask {
     pub(super) fn on_handler_run(&mut self, run: HandlerRun) -> Option<End> {
-        self.end_children();
+        self.notice_take_over();
+        if run.is_over() {
+            self.end_children();
+        }
         if has_failed(&run.outcome) {
             self.judge(Verdict::Failed);
         }
-        let run = self.keep_run_while_handing_on(run)?;
+        let mut run = self.keep_run_while_handing_on(run)?;
+        if self.farewell.is_none()
+            && !run.is_over()
+            && let Some(instance) = run.instance.take()
+        {
+            match (run.saved, run.turned_down) {
+                (Some(state), _) => self.hand_call_over(instance, state),
+                (None, Some(turned_down)) => self.turned_down(instance, turned_down),
+                (None, None) => {}
+            }
+            return None;
+        }
         self.instance = run.instance;
         if self.farewell.is_some() {
             // The last prompts play, and end the call.

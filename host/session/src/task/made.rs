@@ -1,18 +1,19 @@
 //! What a call makes beside itself: calls of its handler's own, bridges, snoops, and the listening for machines. All of it
 //! goes with the call, and when its handler is done.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use voxtra_core::verbs::{AnsweredBy, HandlerEvent, MachineDetector, OriginateOptions, Sides, SnoopOptions};
-use voxtra_core::{CallError, EventType};
-use voxtra_plugins::host::{BridgeHost, SharedCall, SnoopHost};
+use voxtra_core::{CallError, CallId, EventType};
+use voxtra_plugins::host::{BridgeHost, Inherited, SharedCall, SnoopHost};
 
 use super::{CallTask, Done, leg_verb};
 use crate::call::{CallShared, Message, Reply, SessionCall};
+use crate::handlers::HandlerVersion;
 use crate::host::Inner;
 use crate::inbox::HangupBy;
 use crate::joined::{BridgeCore, SessionBridge, SessionSnoop, SnoopCore};
@@ -38,13 +39,19 @@ const LISTEN_LIMIT: Duration = Duration::from_secs(20);
 /// See the module. Most calls have none of it.
 #[derive(Default)]
 pub(super) struct Made {
-    children: Vec<Arc<CallShared>>,
-    bridges: Vec<Arc<BridgeCore>>,
-    snoops: Vec<Arc<SnoopCore>>,
+    children: Vec<ChildUp>,
+    bridges: Vec<(Arc<BridgeCore>, Weak<SessionBridge>)>,
+    snoops: Vec<(Arc<SnoopCore>, Weak<SessionSnoop>)>,
     /// What is being made counts too.
     children_coming: usize,
     bridges_coming: usize,
     snoops_coming: usize,
+}
+
+/// A call that was placed, and the way to its owner.
+struct ChildUp {
+    shared: Arc<CallShared>,
+    messages: mpsc::Sender<Message>,
 }
 
 /// Something was made, or was not. Dropped on its way, what was made goes again.
@@ -79,9 +86,9 @@ fn end_child(child: &CallShared) {
 impl Made {
     /// Forgets what is gone.
     fn prune(&mut self) {
-        self.children.retain(|child| !child.state().is_final());
-        self.bridges.retain(|bridge| !bridge.is_gone());
-        self.snoops.retain(|snoop| !snoop.is_gone());
+        self.children.retain(|child| !child.shared.state().is_final());
+        self.bridges.retain(|(bridge, _)| !bridge.is_gone());
+        self.snoops.retain(|(snoop, _)| !snoop.is_gone());
     }
 }
 
@@ -174,19 +181,21 @@ impl CallTask {
             MadeDone::Bridge(bridge, reply) => {
                 let made = self.pruned();
                 made.bridges_coming -= 1;
+                let bridge = bridge.map(Arc::new);
                 if let Ok(bridge) = &bridge {
-                    made.bridges.push(Arc::clone(&bridge.0));
+                    made.bridges.push((Arc::clone(&bridge.0), Arc::downgrade(bridge)));
                 }
                 // Nobody there any more: it is dropped here, and taken down by that.
-                let _ = reply.send(bridge.map(|bridge| Arc::new(bridge) as Arc<dyn BridgeHost>));
+                let _ = reply.send(bridge.map(|bridge| bridge as Arc<dyn BridgeHost>));
             }
             MadeDone::Snoop(snoop, reply) => {
                 let made = self.pruned();
                 made.snoops_coming -= 1;
+                let snoop = snoop.map(Arc::new);
                 if let Ok(snoop) = &snoop {
-                    made.snoops.push(Arc::clone(&snoop.0));
+                    made.snoops.push((Arc::clone(&snoop.0), Arc::downgrade(snoop)));
                 }
-                let _ = reply.send(snoop.map(|snoop| Arc::new(snoop) as Arc<dyn SnoopHost>));
+                let _ = reply.send(snoop.map(|snoop| snoop as Arc<dyn SnoopHost>));
             }
         }
         self.note_made();
@@ -197,15 +206,15 @@ impl CallTask {
         let call = SessionCall::new(shared, self.handler.as_deref(), messages, &self.life.host);
         if reply.send(Ok(Arc::new(call))).is_ok() {
             child.taken = true;
-            let shared = Arc::clone(&child.shared);
-            self.pruned().children.push(shared);
+            let up = ChildUp { shared: Arc::clone(&child.shared), messages: child.messages.clone() };
+            self.pruned().children.push(up);
         }
     }
 
     /// For whoever looks at the call from outside.
     fn note_made(&mut self) {
         let made = self.pruned();
-        let children = made.children.iter().map(|child| child.info.id.clone()).collect();
+        let children = made.children.iter().map(|child| child.shared.info.id.clone()).collect();
         let (bridges, snoops) = (made.bridges.len(), made.snoops.len());
         self.shared.note_belongings(|belongings| {
             belongings.children = children;
@@ -214,18 +223,44 @@ impl CallTask {
         });
     }
 
+    /// The calls that the handler has placed and that are up.
+    pub(super) fn children(&mut self) -> Vec<CallId> {
+        if self.made.is_none() {
+            return Vec::new();
+        }
+        self.pruned().children.iter().map(|child| child.shared.info.id.clone()).collect()
+    }
+
+    /// What the handler has left up, for its next version. Its own handles may go then; what it has let go of is gone.
+    pub(super) fn inheritance(&mut self, next: &dyn HandlerVersion) -> Inherited {
+        if self.made.is_none() {
+            return Inherited::default();
+        }
+        let host = Arc::clone(&self.life.host);
+        let made = self.pruned();
+        let call = |child: &ChildUp| {
+            let (shared, messages) = (Arc::clone(&child.shared), child.messages.clone());
+            Arc::new(SessionCall::new(shared, Some(next), messages, &host)) as SharedCall
+        };
+        Inherited {
+            calls: made.children.iter().map(call).collect(),
+            bridges: made.bridges.iter().filter_map(|(_, end)| Some(end.upgrade()? as Arc<dyn BridgeHost>)).collect(),
+            snoops: made.snoops.iter().filter_map(|(_, end)| Some(end.upgrade()? as Arc<dyn SnoopHost>)).collect(),
+        }
+    }
+
     /// The handler is done: the calls that it has placed end. Done twice, it is done once.
     pub(super) fn end_children(&mut self) {
         if let Some(made) = &mut self.made {
-            made.children.drain(..).for_each(|child| end_child(&child));
+            made.children.drain(..).for_each(|child| end_child(&child.shared));
         }
     }
 
     /// Takes down what was made and is still there.
     pub(super) fn take_down_made(&mut self) {
         if let Some(made) = self.made.take() {
-            made.bridges.iter().for_each(|bridge| drop(bridge.take_down()));
-            made.snoops.iter().for_each(|snoop| drop(snoop.take_away()));
+            made.bridges.iter().for_each(|(bridge, _)| drop(bridge.take_down()));
+            made.snoops.iter().for_each(|(snoop, _)| drop(snoop.take_away()));
         }
     }
 

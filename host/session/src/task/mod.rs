@@ -11,6 +11,7 @@ mod made;
 mod own_prompts;
 mod prompts;
 mod recording;
+mod upgrade;
 mod verbs;
 mod work;
 
@@ -40,6 +41,7 @@ use self::own_prompts::OwnPrompt;
 pub(crate) use self::own_prompts::say;
 use self::prompts::Prompts;
 use self::recording::{Recorded, Recording};
+use self::upgrade::{TurnedDown, Upgrade};
 use self::work::{AtWork, NotStarted};
 use crate::account::Metered;
 use crate::call::{CallShared, MESSAGES_MAX, Message, Reply, SessionCall};
@@ -90,6 +92,10 @@ pub(crate) struct CallTask {
     running: Option<JoinHandle<HandlerRun>>,
     /// The version that is at work, until it is known how it did.
     at_work: Option<AtWork>,
+    /// The versions beside it.
+    upgrade: Upgrade,
+    /// Whose turn it is: grows when the call goes over to another version.
+    tenure: u32,
     /// No instance was started for the call, so that no hook is either.
     spared: bool,
     /// The handler's instance, between its return and its hang-up hook.
@@ -147,6 +153,16 @@ enum Done {
 struct HandlerRun {
     outcome: Result<Outcome, NotStarted>,
     instance: Option<Metered>,
+    /// It has returned so that the next version can take the call: its state.
+    saved: Option<Vec<u8>>,
+    /// The next version did not take the call; the instance is the one before.
+    turned_down: Option<TurnedDown>,
+}
+
+impl HandlerRun {
+    fn new(outcome: Result<Outcome, NotStarted>) -> Self {
+        Self { outcome, instance: None, saved: None, turned_down: None }
+    }
 }
 
 /// The call is to end.
@@ -185,6 +201,8 @@ impl CallTask {
             start: call.start,
             running: None,
             at_work: None,
+            upgrade: Upgrade::default(),
+            tenure: 0,
             spared: false,
             instance: None,
             tenant_call_limit,
@@ -268,6 +286,12 @@ impl CallTask {
         if raised.verb_dropped {
             self.forget_dropped_verbs();
         }
+        if raised.took_over {
+            self.notice_take_over();
+        }
+        if raised.versions_changed {
+            self.look_for_upgrade();
+        }
         // A handler lets go of audio that has broken before the leg says so.
         let broken = raised.close_audio && self.audio.has_broken();
         if raised.close_audio {
@@ -329,6 +353,9 @@ impl CallTask {
         if let Some(end) = self.beginning_timed_out(now) {
             return Some(end);
         }
+        if let Some(end) = self.drain_timed_out(now) {
+            return Some(end);
+        }
         self.gathering_timed_out(now);
         self.hand_on_timed_out(now)
     }
@@ -338,7 +365,9 @@ impl CallTask {
         let hand_on = self.handing_on.as_ref().and_then(|handing_on| handing_on.deadline());
         let farewell = self.farewell.as_ref().map(|farewell| farewell.deadline);
         let begins_by = self.at_work.as_ref().and_then(AtWork::begins_by);
-        let soonest = [self.keys.deadline(), hand_on, rings_until, farewell, begins_by].into_iter().flatten().min();
+        let drain_by = self.upgrade.drain_by();
+        let deadlines = [self.keys.deadline(), hand_on, rings_until, farewell, begins_by, drain_by];
+        let soonest = deadlines.into_iter().flatten().min();
         soonest.map_or(self.call_limit(), |soonest| soonest.min(self.call_limit()))
     }
 
@@ -408,6 +437,13 @@ impl CallTask {
         Arc::new(SessionCall::new(shared, self.handler.as_deref(), messages, &self.life.host))
     }
 
+    /// The call as the next version is given it, with what the one before leaves up.
+    fn successor_call(&mut self, next: &dyn HandlerVersion) -> SessionCall {
+        let (shared, messages) = (Arc::clone(&self.shared), self.to_self.clone());
+        let inherited = self.inheritance(next);
+        SessionCall::new(shared, Some(next), messages, &self.life.host).taking_over(inherited)
+    }
+
     fn handler_name(&self) -> HandlerName {
         self.handler.as_ref().map_or_else(|| HandlerName::from(""), |handler| handler.name().clone())
     }
@@ -446,9 +482,9 @@ async fn handler_run(running: &mut Option<JoinHandle<HandlerRun>>) -> HandlerRun
     let Some(task) = running else { return std::future::pending().await };
     let run = task.await;
     *running = None;
-    run.unwrap_or_else(|error| HandlerRun {
-        outcome: Err(NotStarted::Failed(format!("the handler's task was lost ({error}); this is a fault of the host"))),
-        instance: None,
+    run.unwrap_or_else(|error| {
+        let why = format!("the handler's task was lost ({error}); this is a fault of the host");
+        HandlerRun::new(Err(NotStarted::Failed(why)))
     })
 }
 

@@ -7,9 +7,11 @@ use tokio::time::Instant;
 use voxtra_core::{EndReason, EventType, HangupCause};
 use voxtra_plugins::{Outcome, SharedCall, StartError};
 
+use super::upgrade::{Upgrade, run_over};
 use super::{CallTask, End, HandlerRun};
 use crate::account::{Account, Metered};
 use crate::breaker::{Verdict, VersionKey};
+use crate::call::CallShared;
 use crate::canary::{Told, Withdrawn};
 use crate::handlers::HandlerVersion;
 use crate::pressure::{Beginning, Pressure};
@@ -42,6 +44,11 @@ pub(super) struct AtWork {
 }
 
 impl AtWork {
+    /// One that has the call already.
+    pub(super) fn begun(handler: Arc<dyn HandlerVersion>, key: VersionKey) -> Self {
+        Self { handler, key, begins: None }
+    }
+
     /// By when it has to have begun, while it has not.
     pub(super) fn begins_by(&self) -> Option<Instant> {
         self.begins.as_ref().map(|(_, by)| *by)
@@ -60,7 +67,7 @@ impl CallTask {
         if let Err(why) = host.breakers.check(&key) {
             host.counters.breaker_skipped();
             self.spared = true;
-            let run = HandlerRun { outcome: Err(NotStarted::LeftAlone(why)), instance: None };
+            let run = HandlerRun::new(Err(NotStarted::LeftAlone(why)));
             self.running = Some(host.runtimes.control.spawn(std::future::ready(run)));
             return;
         }
@@ -74,7 +81,11 @@ impl CallTask {
             account: Arc::clone(&self.shared.account),
             pressure: Arc::clone(&host.pressure),
         };
-        self.running = Some(host.runtimes.guests.spawn(run_handler(starting, beginning)));
+        let shared = Arc::clone(&self.shared);
+        self.running = Some(host.runtimes.guests.spawn(run_handler(starting, beginning, shared)));
+        // It may have been replaced since the call was routed.
+        self.upgrade = Upgrade::default();
+        self.look_for_upgrade();
     }
 
     /// Looks whether the handler has begun, when it has to have.
@@ -170,17 +181,15 @@ impl Starting {
     }
 }
 
-async fn run_handler(starting: Starting, beginning: Arc<Beginning>) -> HandlerRun {
+async fn run_handler(starting: Starting, beginning: Arc<Beginning>, shared: Arc<CallShared>) -> HandlerRun {
     let started = starting.instance().await;
     drop(beginning);
     let mut instance = match started {
         Ok(instance) => instance,
-        Err(error) => return HandlerRun { outcome: Err(error.into()), instance: None },
+        Err(error) => return HandlerRun::new(Err(error.into())),
     };
     let outcome = instance.handle().await;
-    // A dead instance goes here, where guests run.
-    let instance = instance.is_alive().then_some(instance);
-    HandlerRun { outcome: Ok(outcome), instance }
+    run_over(instance, &shared, outcome).await
 }
 
 /// Whether a run says that the handler failed.

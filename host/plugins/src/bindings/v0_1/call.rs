@@ -19,7 +19,7 @@ use super::generated::voxtra::call::types::{
 };
 use super::playback::PlaybackHandle;
 use super::snoop::SnoopHandle;
-use crate::host::SharedCall;
+use crate::host::{Inherited, SharedCall};
 use crate::store::InstanceData;
 
 /// What a guest's `call` stands for.
@@ -28,6 +28,9 @@ pub struct CallHandle(pub(crate) SharedCall);
 
 /// What a verb that only succeeds or fails gives the guest.
 type Done = Result<Result<(), Error>>;
+
+/// The calls, bridges and snoops that an earlier version has left up.
+type Inheritance = (Vec<Resource<CallHandle>>, Vec<Resource<BridgeHandle>>, Vec<Resource<SnoopHandle>>);
 
 impl InstanceData {
     /// The call of a handle: one that is not in the table was forged, and traps.
@@ -238,6 +241,20 @@ impl HostCall for InstanceData {
     async fn next_event(&mut self, this: Resource<CallHandle>, timeout_ms: u32) -> Result<Result<Event, Error>> {
         let next = self.verb(&this).await?.next_event(Duration::from_millis(timeout_ms.into())).await;
         Ok(next.map(Event::from).map_err(Error::from))
+    }
+
+    fn upgrade_pending(&mut self, this: Resource<CallHandle>) -> Result<bool> {
+        Ok(self.call(&this)?.upgrade_pending())
+    }
+
+    fn inherited(&mut self, this: Resource<CallHandle>) -> Result<Inheritance> {
+        let Inherited { calls, bridges, snoops } = self.call(&this)?.inherited();
+        let table = &mut self.table;
+        Ok((
+            calls.into_iter().map(|call| table.push(CallHandle(call))).collect::<Result<_, _>>()?,
+            bridges.into_iter().map(|bridge| table.push(BridgeHandle(bridge))).collect::<Result<_, _>>()?,
+            snoops.into_iter().map(|snoop| table.push(SnoopHandle(snoop))).collect::<Result<_, _>>()?,
+        ))
     }
 
     fn drop(&mut self, this: Resource<CallHandle>) -> Result<()> {

@@ -119,6 +119,7 @@ impl From<HandlerEvent> for types::Event {
                 Self::RecordingFailed(types::RecordingFailure { id: id.into(), reason })
             }
             HandlerEvent::AnsweredBy(who) => Self::AnsweredBy(who.into()),
+            HandlerEvent::UpgradeReady => Self::UpgradeReady,
             HandlerEvent::Ended(reason) => Self::Ended(reason.into()),
         }
     }

@@ -40,6 +40,8 @@ mod generated {
             "voxtra:call/call-session.[method]call.metadata-list": trappable,
             "voxtra:call/call-session.[method]call.metadata-share": trappable,
             "voxtra:call/call-session.[method]call.emit": trappable,
+            "voxtra:call/call-session.[method]call.upgrade-pending": trappable,
+            "voxtra:call/call-session.[method]call.inherited": trappable,
             "voxtra:call/call-session.[method]playback.id": trappable,
             "voxtra:call/call-session.[method]bridge.id": trappable,
             "voxtra:call/call-session.[method]snoop.id": trappable,
@@ -87,6 +89,45 @@ mod generated_hook {
     });
 }
 
+/// The optional health check.
+#[allow(missing_docs, unreachable_pub, dead_code)]
+mod generated_health {
+    wasmtime::component::bindgen!({
+        path: "../../wit/v0.1",
+        inline: "
+            package voxtra:host;
+            world health-check {
+                export voxtra:call/health@0.1.0;
+            }
+        ",
+        world: "voxtra:host/health-check",
+        exports: { default: async },
+        require_store_data_send: true,
+    });
+}
+
+/// The optional hooks of a handler whose calls can go over to another version.
+#[allow(missing_docs, unreachable_pub, dead_code)]
+mod generated_upgrade {
+    wasmtime::component::bindgen!({
+        path: "../../wit/v0.1",
+        inline: "
+            package voxtra:host;
+            world upgrades {
+                export voxtra:call/upgrade@0.1.0;
+            }
+        ",
+        world: "voxtra:host/upgrades",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "voxtra:call/types": super::generated::voxtra::call::types,
+            "voxtra:call/call-session": super::generated::voxtra::call::call_session,
+        },
+        require_store_data_send: true,
+    });
+}
+
 /// The dispatch rule.
 #[allow(missing_docs, unreachable_pub, dead_code)]
 mod generated_router {
@@ -121,8 +162,10 @@ pub(crate) use call::CallHandle;
 pub(crate) use convert::ended_call;
 pub(crate) use generated::{AnyHandler as Handler, AnyHandlerIndices as HandlerIndices};
 pub(crate) use generated_filter::FilterIndices;
+pub(crate) use generated_health::exports::voxtra::call::health::GuestIndices as HealthIndices;
 pub(crate) use generated_hook::exports::voxtra::call::hangup_hook::GuestIndices as HangupHookIndices;
 pub(crate) use generated_router::RouterIndices;
+pub(crate) use generated_upgrade::exports::voxtra::call::upgrade::GuestIndices as UpgradeIndices;
 
 /// Gives a binding its instance's whole data.
 struct Whole;

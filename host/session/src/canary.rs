@@ -297,10 +297,10 @@ impl Canaries {
     /// Whether this version is on trial.
     pub(crate) fn is_on_trial(&self, tenant: &TenantId, version: &dyn HandlerVersion) -> bool {
         let inner = self.inner();
-        if inner.is_empty() {
+        if inner.on_trial.is_empty() {
             return false;
         }
-        let on_trial = inner.get(&(tenant.clone(), version.name().clone()));
+        let on_trial = inner.on_trial.get(&(tenant.clone(), version.name().clone()));
         on_trial.is_some_and(|on_trial| on_trial.version.version() == version.version())
     }
 

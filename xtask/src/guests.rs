@@ -10,7 +10,7 @@ use crate::cargo::{cargo, cargo_elsewhere, output, run, target_dir};
 use crate::toolchain::{TARGET, guest_rustc};
 
 /// The packages and where their components go, below `target/guests`.
-const GUESTS: [(&str, &str); 18] = [
+const GUESTS: [(&str, &str); 19] = [
     ("voxtra-guest-minimal", "minimal.wasm"),
     ("voxtra-guest-ivr-menu", "ivr-menu.wasm"),
     ("voxtra-guest-echo", "echo.wasm"),
@@ -23,6 +23,7 @@ const GUESTS: [(&str, &str); 18] = [
     ("voxtra-guest-lookup", "lookup.wasm"),
     ("voxtra-guest-key-count", "key-count.wasm"),
     ("voxtra-guest-hostile-trap", "hostile/trap.wasm"),
+    ("voxtra-guest-hostile-unreliable", "hostile/unreliable.wasm"),
     ("voxtra-guest-hostile-compute", "hostile/compute.wasm"),
     ("voxtra-guest-hostile-boundary", "hostile/boundary.wasm"),
     ("voxtra-guest-hostile-audio", "hostile/audio.wasm"),

@@ -24,6 +24,7 @@ mod playback;
 mod recording;
 mod rules;
 mod starting;
+mod upgrade;
 mod verbs;
 
 use std::collections::HashMap;

@@ -417,3 +417,32 @@ async fn an_unknown_sink_is_refused() {
         matches!(desk.open(named).await.err().unwrap(), CallError::InvalidArgument(why) if why.contains("nowhere"))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tenants_sinks_follow_what_is_said_of_them() {
+    let folder = Folder::new();
+    let own = folder.0.join("own");
+    let sinks: Vec<Arc<dyn Sink>> = vec![local(&folder), Arc::new(LocalSink::new("own", own.clone(), None))];
+    let (desk, events) = desk(&folder, sinks, |options| {
+        options.default_sinks = vec!["local".to_owned()];
+        options.composites.insert("both".to_owned(), vec!["local".to_owned(), "own".to_owned()]);
+    });
+    let names = |names: &[&str]| vec![("acme".into(), names.iter().map(|&name| name.to_owned()).collect())];
+    let mut finished = 0;
+    let mut kept = Vec::new();
+    for (n, said) in
+        [names(&[]), names(&["own", "gone"]), names(&["gone"]), names(&["both"]), Vec::new()].into_iter().enumerate()
+    {
+        let unknown = desk.set_tenant_sinks(said);
+        assert_eq!(unknown.len(), usize::from(n == 1 || n == 2), "{unknown:?}");
+        assert!(unknown.iter().all(|(_, error)| error.to_string().contains("\"gone\" is not configured")));
+        let (open, said, heard) = captured(&desk, &format!("r{n}"), LONG).await;
+        talk(&said, &heard, 5).await;
+        open.finish(RecordingEnd::ByHost).await.unwrap();
+        finished += 1;
+        until("the event", || count(&events, EventType::RecordingFinished) == finished).await;
+        kept.push((wavs(&folder.kept()).len(), wavs(&own).len()));
+    }
+    // The default; its own; as before; both; the default.
+    assert_eq!(kept, [(1, 0), (1, 1), (1, 2), (2, 3), (3, 3)]);
+}

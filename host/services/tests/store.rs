@@ -170,3 +170,28 @@ async fn a_store_that_is_old_enough_to_have_no_usage_is_counted_once() {
     assert!(store.set(&acme(), "a", vec![0; 10], None).await.is_err());
     store.set(&acme(), "a", vec![0; 9], None).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_quota_of_a_tenants_own_counts_at_once_and_a_lower_one_takes_nothing_away() {
+    let store = store(Quota { max_keys: 2, max_bytes: 100 }).await;
+    let (acme, beta) = (acme(), TenantId::from("beta"));
+    let set = |tenant, key: &'static str| store.set(tenant, key, b"1".to_vec(), None);
+    let other = store.clone();
+    other.set_quotas([(acme.clone(), Quota { max_keys: 3, max_bytes: 100 })]);
+    for key in ["a", "b", "c"] {
+        set(&acme, key).await.unwrap();
+    }
+    let refused = set(&acme, "d").await;
+    assert!(matches!(&refused, Err(CallError::LimitExceeded(why)) if why.contains("3 keys")), "{refused:?}");
+    set(&beta, "a").await.unwrap();
+    set(&beta, "b").await.unwrap();
+    assert!(set(&beta, "c").await.is_err(), "others have what the store was made with");
+    other.set_quotas([(acme.clone(), Quota { max_keys: 1, max_bytes: 100 })]);
+    assert_eq!(store.keys(&acme, "", 10).await.unwrap().len(), 3);
+    set(&acme, "b").await.unwrap();
+    assert!(set(&acme, "d").await.is_err());
+    other.set_quotas([]);
+    store.delete(&acme, "a").await.unwrap();
+    store.delete(&acme, "b").await.unwrap();
+    set(&acme, "d").await.unwrap();
+}

@@ -12,6 +12,8 @@
 //! waiting.) An event may come twice, when the receiver's answer was lost or the host died before it was noted:
 //! `X-Voxtra-Event-Id` tells.
 //!
+//! A call that was up when the host died ends with the next start, once: see [`LostCall`].
+//!
 //! | header | value |
 //! | --- | --- |
 //! | `Content-Type` | `application/json` |
@@ -26,6 +28,7 @@
 //! The first six are Voxtra 0.3's.
 
 mod letters;
+mod open_calls;
 mod outbox;
 mod request;
 mod sink;
@@ -34,6 +37,7 @@ mod window;
 mod worker;
 
 pub use letters::{Letter, LetterState, Letters};
+pub use open_calls::LostCall;
 pub use outbox::{OutboxError, OutboxOptions};
 pub(crate) use request::chain;
 pub use request::http_client;

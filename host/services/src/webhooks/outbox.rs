@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use rusqlite::{Transaction, params};
 
+use super::open_calls::{self, Note};
 use crate::database::{Database, DatabaseError};
 
 const STEPS: &[&str] = &["
@@ -90,6 +91,19 @@ pub(super) struct NewRow {
     pub(super) body: Vec<u8>,
 }
 
+impl NewRow {
+    fn keep(&self, tx: &Transaction<'_>, targets: &[Arc<str>]) -> rusqlite::Result<()> {
+        let mut insert = tx.prepare_cached(
+            "INSERT INTO outbox (target, event_id, kind, session_id, body, created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let now = now_ms();
+        for target in targets {
+            insert.execute(params![target, self.event_id, self.kind, self.session_id, self.body, now])?;
+        }
+        Ok(())
+    }
+}
+
 /// The outbox in a database.
 #[derive(Clone)]
 pub(super) struct Outbox {
@@ -102,24 +116,42 @@ impl Outbox {
         Ok(Self { database })
     }
 
-    /// Keeps an event for these targets; never blocks. `lost` hears if it turns out that it could not be kept.
+    /// Keeps an event for these targets, and what it says of its call; never blocks. `lost` hears if it turns out that it
+    /// could not be kept.
     pub(super) fn add(
         &self,
         row: NewRow,
         targets: Vec<Arc<str>>,
+        note: Option<Note>,
         lost: impl FnOnce(OutboxError) + Send + 'static,
     ) -> Result<(), OutboxError> {
         let insert = move |tx: &Transaction<'_>| {
-            let mut insert = tx.prepare_cached(
-                "INSERT INTO outbox (target, event_id, kind, session_id, body, created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?;
-            let now = now_ms();
-            for target in &targets {
-                insert.execute(params![target, row.event_id, row.kind, row.session_id, row.body, now])?;
-            }
-            Ok(())
+            row.keep(tx, &targets)?;
+            note.map_or(Ok(()), |note| note.write(tx, &row.session_id))
         };
         self.database.write_later(insert, |kept| kept.err().map_or((), lost))
+    }
+
+    /// Keeps the last events of calls that an earlier run began, and forgets those calls; what another has done already is
+    /// left out. Returns the calls that were still open.
+    pub(super) async fn end_calls(
+        &self,
+        calls: Vec<(String, Vec<(NewRow, Vec<Arc<str>>)>)>,
+    ) -> Result<Vec<String>, OutboxError> {
+        let end = self.database.write(move |tx| {
+            let mut ended = Vec::new();
+            for (call, rows) in &calls {
+                if open_calls::remove(tx, call)? == 0 {
+                    continue;
+                }
+                for (row, targets) in rows {
+                    row.keep(tx, targets)?;
+                }
+                ended.push(call.clone());
+            }
+            Ok(ended)
+        });
+        end.await
     }
 
     /// A target's next events after this row.

@@ -11,15 +11,21 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use voxtra_core::event::{Event, EventSink};
 use voxtra_core::wire::event_json;
+use voxtra_core::{CallRecord, MeterSink};
 
+use super::open_calls::{LostCall, OpenCalls};
 use super::outbox::{NewRow, Outbox, OutboxError, OutboxOptions};
 use super::target::WebhookTarget;
 use super::worker::{Counters, Worker};
 use crate::database::Database;
 
+/// Calls of an earlier run whose ends are told in one transaction.
+const LOST_AT_ONCE: usize = 256;
+
 /// See the module. Dropping it stops the workers where they are; nothing is lost.
 pub struct WebhookSink {
     outbox: Outbox,
+    open: Arc<OpenCalls>,
     targets: Vec<Target>,
     lost: Arc<AtomicU64>,
     stop: watch::Sender<bool>,
@@ -59,6 +65,8 @@ impl WebhookSink {
         options: OutboxOptions,
         runtime: &Handle,
     ) -> Result<Self, OutboxError> {
+        let open = OpenCalls::open(database.clone()).await?;
+        runtime.spawn(OpenCalls::beat(Arc::downgrade(&open)));
         let outbox = Outbox::open(database).await?;
         let (stop, stopping) = watch::channel(false);
         let mut workers = JoinSet::new();
@@ -91,7 +99,41 @@ impl WebhookSink {
             };
             workers.spawn_on(worker.run(), runtime);
         }
-        Ok(Self { outbox, targets, lost: Arc::default(), stop, workers: Mutex::new(workers) })
+        Ok(Self { outbox, open, targets, lost: Arc::default(), stop, workers: Mutex::new(workers) })
+    }
+
+    /// Calls that an earlier run of the host began and did not end, because it died. To be asked before the first call.
+    ///
+    /// # Errors
+    /// [`OutboxError`]
+    pub async fn lost_calls(&self) -> Result<Vec<LostCall>, OutboxError> {
+        self.open.lost().await
+    }
+
+    /// Tells the webhooks the end of those calls, each once however often the host dies meanwhile: `call.failed`,
+    /// `call.ended` with `telephony-failed` and a sentence, and `session.destroyed`. No filter sees them; there is nothing of
+    /// the caller in them. Returns what was told.
+    ///
+    /// # Errors
+    /// [`OutboxError`]; what could not be kept is lost still, for the next start.
+    pub async fn end_lost_calls(&self, lost: &[LostCall]) -> Result<Vec<Event>, OutboxError> {
+        let mut told = Vec::new();
+        for some in lost.chunks(LOST_AT_ONCE) {
+            let events: Vec<_> = some.iter().map(LostCall::events).collect();
+            let rows = some.iter().zip(&events).map(|(call, events)| {
+                let rows = events.iter().map(|event| (new_row(event), names(&self.wanting(event)))).collect();
+                (call.call.to_string(), rows)
+            });
+            let ended = self.outbox.end_calls(rows.collect()).await?;
+            let events = events.into_iter().flatten();
+            told.extend(events.filter(|event| ended.iter().any(|call| call == event.session_id.as_str())));
+        }
+        self.wake();
+        Ok(told)
+    }
+
+    fn wanting(&self, event: &Event) -> Vec<&Target> {
+        self.targets.iter().filter(|target| target.target.wants(event)).collect()
     }
 
     /// Has the workers look at the outbox now.
@@ -130,22 +172,37 @@ impl WebhookSink {
 
 impl EventSink for WebhookSink {
     fn emit(&self, event: Event) {
-        let wanting: Vec<&Target> = self.targets.iter().filter(|target| target.target.wants(&event)).collect();
+        let note = self.open.note(&event);
+        let wanting = self.wanting(&event);
         if wanting.is_empty() {
-            return;
+            return note.map_or((), |note| self.open.keep(note, &event.session_id));
         }
-        let row = NewRow {
-            kind: event.kind.as_str(),
-            body: event_json(&event).to_string().into_bytes(),
-            event_id: event.id,
-            session_id: event.session_id.to_string(),
-        };
-        let names = wanting.iter().map(|target| Arc::clone(&target.name)).collect();
+        let (row, names) = (new_row(&event), names(&wanting));
         let lost = Arc::clone(&self.lost);
-        match self.outbox.add(row, names, move |error| count_lost(&lost, &error)) {
+        match self.outbox.add(row, names, note, move |error| count_lost(&lost, &error)) {
             Ok(()) => wanting.iter().for_each(|target| target.news.notify_one()),
             Err(error) => count_lost(&self.lost, &error),
         }
+    }
+}
+
+/// Of a call it knows so that nothing is left of it, also when filters keep its last events.
+impl MeterSink for WebhookSink {
+    fn record(&self, record: CallRecord) {
+        self.open.forget_soon(&record.call);
+    }
+}
+
+fn names(targets: &[&Target]) -> Vec<Arc<str>> {
+    targets.iter().map(|target| Arc::clone(&target.name)).collect()
+}
+
+fn new_row(event: &Event) -> NewRow {
+    NewRow {
+        kind: event.kind.as_str(),
+        body: event_json(event).to_string().into_bytes(),
+        event_id: event.id.clone(),
+        session_id: event.session_id.to_string(),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Handle;
-use voxtra_core::TenantId;
 use voxtra_core::event::{Event, EventSink};
+use voxtra_core::{MeterSink, TenantId};
 use voxtra_services::batch::Batches;
 use voxtra_services::database::Database;
 use voxtra_services::metering::{MeterStore, Meters};
@@ -68,6 +68,7 @@ impl Services {
         let webhooks =
             WebhookSink::start(database.clone(), targets, client.clone(), OutboxOptions::default(), runtime).await?;
         let webhooks = Arc::new(webhooks);
+        let log_of_lost = Arc::clone(&log);
         let sink: Arc<dyn EventSink> = Arc::new(Both(log, Arc::<WebhookSink>::clone(&webhooks)));
         let beside_calls = FilteredSink::new(Arc::clone(&sink));
         let desk = desk(config, lookup, &client, Arc::<FilteredSink>::clone(&beside_calls), runtime)?;
@@ -75,6 +76,7 @@ impl Services {
         runtime.spawn(sweep(store.clone()));
         let meters = metering::open(config, database.clone(), runtime).await?;
         let registry = Arc::new(Registry::new());
+        end_lost_calls(&webhooks, &meters, &log_of_lost).await?;
         let letters = Letters::open(database.clone()).await?;
         let policies = dial_policies(config)?;
         let batches = BatchDesk::new(
@@ -89,7 +91,9 @@ impl Services {
         let tenants =
             TenantServices { store: store.clone(), prompts: Arc::clone(&prompts), desk: Arc::clone(&desk), said };
         let mut ports = HostPorts::new(sink);
-        ports.meter = Some(Arc::new(Meters::new(vec![Arc::new(meters.clone()), Arc::<Registry>::clone(&registry)])));
+        let counted = Arc::<Registry>::clone(&registry);
+        let over = Arc::<WebhookSink>::clone(&webhooks);
+        ports.meter = Some(Arc::new(Meters::new(vec![Arc::new(meters.clone()), counted, over])));
         ports.desk = Some(Arc::<Desk>::clone(&desk));
         ports.store = Some(Arc::new(store));
         ports.prompts = Some(prompts);
@@ -107,6 +111,20 @@ impl EventSink for Both {
         self.0.emit(event.clone());
         self.1.emit(event);
     }
+}
+
+/// Calls that were up when an earlier run died are over: their records are kept and their ends told.
+async fn end_lost_calls(webhooks: &WebhookSink, meters: &MeterStore, log: &Arc<dyn EventSink>) -> anyhow::Result<()> {
+    let lost = webhooks.lost_calls().await?;
+    if lost.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(calls = lost.len(), "an earlier run of the host died with calls; their ends are told now");
+    // The records first: one that is there already stays as it is, and so dying here does no harm.
+    lost.iter().for_each(|call| meters.record(call.record()));
+    meters.flush().await?;
+    webhooks.end_lost_calls(&lost).await?.into_iter().for_each(|event| log.emit(event));
+    Ok(())
 }
 
 async fn sweep(store: SqliteStore) {

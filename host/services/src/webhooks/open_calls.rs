@@ -1,0 +1,289 @@
+//! Calls that are up, on disk: a host that died has told nobody how they ended, and the next one does.
+//!
+//! A row is written with a call's first event, and removed in the transaction that keeps its last: so each call that was
+//! begun has one end, however often the host dies. A heartbeat says until when a host lived at least.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+use voxtra_core::event::{Event, EventType};
+use voxtra_core::{CallId, CallRecord, Direction, EndReason, HandlerName, TenantId, Usage};
+
+use super::outbox::now_ms;
+use crate::database::{Database, DatabaseError};
+
+const STEPS: &[&str] = &["
+    CREATE TABLE open_calls (
+        call_id TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        handler TEXT NOT NULL DEFAULT '',
+        version TEXT NOT NULL DEFAULT '',
+        direction TEXT NOT NULL,
+        parent TEXT,
+        started_ms INTEGER NOT NULL,
+        answered_ms INTEGER
+    ) WITHOUT ROWID;
+    CREATE TABLE host_alive (one INTEGER PRIMARY KEY CHECK (one = 1), at_ms INTEGER NOT NULL);
+"];
+
+/// How often a host with calls says that it lives. An end that no event told is forgotten after at most two of these.
+const BEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// Why such a call has ended.
+const WHY: &str = "the host ended before the call did: it crashed or was killed";
+
+/// A call that an earlier run of the host began, and whose end nobody has told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostCall {
+    /// The call's id at the PBX.
+    pub call: CallId,
+    /// Whose it was.
+    pub tenant: TenantId,
+    /// The handler that took it; empty: none yet.
+    pub handler: HandlerName,
+    /// The first 12 hexadecimal digits of its component's SHA-256; empty as above.
+    pub version: String,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The call whose handler placed it.
+    pub parent: Option<CallId>,
+    /// When it began.
+    pub started_at: SystemTime,
+    /// When it was answered; none: not before the host died.
+    pub answered_at: Option<SystemTime>,
+    /// Until when it is known to have been up: within 10 s of the host's end where it had been up for that long.
+    pub seen_at: SystemTime,
+}
+
+impl LostCall {
+    fn reason() -> EndReason {
+        EndReason::TelephonyFailed(WHY.to_owned())
+    }
+
+    /// Its record. What it used up died with the host.
+    #[must_use]
+    pub fn record(&self) -> CallRecord {
+        CallRecord {
+            call: self.call.clone(),
+            tenant: self.tenant.clone(),
+            handler: self.handler.clone(),
+            version: self.version.clone(),
+            direction: self.direction,
+            parent: self.parent.clone(),
+            started_at: self.started_at,
+            answered_at: self.answered_at,
+            ended_at: self.seen_at,
+            end: Self::reason(),
+            handler_failed: false,
+            usage: Usage::default(),
+        }
+    }
+
+    /// The events that its owner would have sent.
+    pub(super) fn events(&self) -> [Event; 3] {
+        let reason = Self::reason();
+        let lasted = self.seen_at.duration_since(self.started_at).unwrap_or_default();
+        let failed = json!({"reason": reason.as_str(), "error": WHY});
+        let mut ended = json!({"reason": reason.as_str(), "detail": WHY, "duration_ms": millis(lasted)});
+        if let (Some(parent), Some(ended)) = (&self.parent, ended.as_object_mut()) {
+            ended.insert("parent".to_owned(), parent.as_str().into());
+        }
+        [(EventType::CallFailed, failed), (EventType::CallEnded, ended), (EventType::SessionDestroyed, json!({}))].map(
+            |(kind, data)| {
+                let data = match data {
+                    Value::Object(data) => data,
+                    _ => Map::new(),
+                };
+                let id = Uuid::new_v4().simple().to_string();
+                Event::new(id, kind, self.tenant.clone(), self.call.clone(), data)
+            },
+        )
+    }
+}
+
+/// What an event changes here.
+#[derive(Debug)]
+pub(super) enum Note {
+    Begun { tenant: TenantId, direction: &'static str, parent: Option<String>, at_ms: i64 },
+    Handled { handler: String, version: String },
+    Answered { at_ms: i64 },
+    Over,
+}
+
+impl Note {
+    pub(super) fn write(&self, tx: &Transaction<'_>, call: &str) -> rusqlite::Result<()> {
+        let written = match self {
+            Self::Begun { tenant, direction, parent, at_ms } => tx
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO open_calls (call_id, tenant, direction, parent, started_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![call, tenant.as_str(), direction, parent, at_ms]),
+            Self::Handled { handler, version } => tx
+                .prepare_cached("UPDATE open_calls SET handler = ?2, version = ?3 WHERE call_id = ?1")?
+                .execute(params![call, handler, version]),
+            Self::Answered { at_ms } => tx
+                .prepare_cached("UPDATE open_calls SET answered_ms = ?2 WHERE call_id = ?1 AND answered_ms IS NULL")?
+                .execute(params![call, at_ms]),
+            Self::Over => remove(tx, call),
+        };
+        written.map(drop)
+    }
+}
+
+/// See the module.
+pub(super) struct OpenCalls {
+    database: Database,
+    live: Mutex<Live>,
+}
+
+/// Calls of this run.
+#[derive(Default)]
+struct Live {
+    /// Those that have a row.
+    open: HashSet<CallId>,
+    /// Of those, the ones of which nothing is left though no event has told their end: since the last beat, and before.
+    over: Vec<CallId>,
+    overdue: Vec<CallId>,
+}
+
+impl OpenCalls {
+    pub(super) async fn open(database: Database) -> Result<Arc<Self>, DatabaseError> {
+        database.migrate("open-calls", STEPS).await?;
+        Ok(Arc::new(Self { database, live: Mutex::default() }))
+    }
+
+    /// What an event changes.
+    pub(super) fn note(&self, event: &Event) -> Option<Note> {
+        let text = |key: &str| event.data.get(key).and_then(Value::as_str).map(str::to_owned);
+        match event.kind {
+            EventType::CallStarted => {
+                self.live().open.insert(event.session_id.clone());
+                let direction = text("direction").unwrap_or_default();
+                Some(Note::Begun {
+                    tenant: event.tenant.clone(),
+                    direction: direction_of(&direction).as_str(),
+                    parent: text("parent"),
+                    at_ms: unix_ms(event.timestamp),
+                })
+            }
+            EventType::SessionCreated => Some(Note::Handled {
+                handler: text("handler").unwrap_or_default(),
+                version: text("version").unwrap_or_default(),
+            }),
+            EventType::CallAnswered => Some(Note::Answered { at_ms: unix_ms(event.timestamp) }),
+            // A filter may have kept the first of them back.
+            EventType::CallEnded | EventType::SessionDestroyed => {
+                self.live().open.remove(&event.session_id).then_some(Note::Over)
+            }
+            _ => None,
+        }
+    }
+
+    /// Writes what no webhook's event takes along. Never blocks.
+    pub(super) fn keep(&self, note: Note, call: &CallId) {
+        let id = call.clone();
+        let kept = self.database.write_later(move |tx| note.write(tx, id.as_str()), |_| {});
+        if let Err(error) = kept {
+            tracing::debug!(%call, %error, "what is known of a call that is up could not be kept");
+        }
+    }
+
+    /// Nothing is left of a call. Its last events may still be on their way through filters, or have been dropped there.
+    pub(super) fn forget_soon(&self, call: &CallId) {
+        let mut live = self.live();
+        if live.open.contains(call) {
+            live.over.push(call.clone());
+        }
+    }
+
+    /// Goes on as long as somebody else holds the calls.
+    pub(super) async fn beat(calls: Weak<Self>) {
+        loop {
+            tokio::time::sleep(BEAT_EVERY).await;
+            let Some(calls) = calls.upgrade() else { return };
+            calls.beat_once();
+        }
+    }
+
+    fn beat_once(&self) {
+        let forgotten: Vec<CallId> = {
+            let mut live = self.live();
+            let over = std::mem::take(&mut live.over);
+            let overdue = std::mem::replace(&mut live.overdue, over);
+            let forgotten: Vec<_> = overdue.into_iter().filter(|call| live.open.remove(call)).collect();
+            if forgotten.is_empty() && live.open.is_empty() {
+                return;
+            }
+            forgotten
+        };
+        let job = move |tx: &Transaction<'_>| {
+            for call in &forgotten {
+                remove(tx, call.as_str())?;
+            }
+            tx.prepare_cached("INSERT OR REPLACE INTO host_alive VALUES (1, ?1)")?.execute([now_ms()])
+        };
+        if let Err(error) = self.database.write_later(job, |_| {}) {
+            tracing::debug!(%error, "the host's sign of life could not be kept");
+        }
+    }
+
+    /// Those of an earlier run, the oldest first. To be asked before there are calls of this one.
+    pub(super) async fn lost(&self) -> Result<Vec<LostCall>, DatabaseError> {
+        let read = self.database.read(|tx| {
+            let alive = tx.query_row("SELECT at_ms FROM host_alive", [], |row| row.get::<_, i64>(0)).optional()?;
+            let mut query = tx.prepare(
+                "SELECT call_id, tenant, handler, version, direction, parent, started_ms, answered_ms FROM open_calls
+                 ORDER BY started_ms, call_id",
+            )?;
+            query.query_map([], |row| lost_call(row, alive.unwrap_or_default()))?.collect()
+        });
+        read.await
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes a call's row; how many there were.
+pub(super) fn remove(tx: &Transaction<'_>, call: &str) -> rusqlite::Result<usize> {
+    tx.prepare_cached("DELETE FROM open_calls WHERE call_id = ?1")?.execute([call])
+}
+
+fn lost_call(row: &Row<'_>, alive_ms: i64) -> rusqlite::Result<LostCall> {
+    let text = |column: usize| row.get::<_, String>(column);
+    let (started_ms, answered_ms): (i64, Option<i64>) = (row.get(6)?, row.get(7)?);
+    Ok(LostCall {
+        call: text(0)?.into(),
+        tenant: text(1)?.into(),
+        handler: text(2)?.into(),
+        version: text(3)?,
+        direction: direction_of(&text(4)?),
+        parent: row.get::<_, Option<String>>(5)?.map(CallId::from),
+        started_at: time(started_ms),
+        answered_at: answered_ms.map(time),
+        seen_at: time(alive_ms.max(started_ms).max(answered_ms.unwrap_or_default())),
+    })
+}
+
+fn direction_of(text: &str) -> Direction {
+    if text == Direction::Outbound.as_str() { Direction::Outbound } else { Direction::Inbound }
+}
+
+fn unix_ms(at: SystemTime) -> i64 {
+    millis(at.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn time(unix_ms: i64) -> SystemTime {
+    let since = Duration::from_millis(u64::try_from(unix_ms).unwrap_or_default());
+    UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

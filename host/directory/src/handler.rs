@@ -53,12 +53,12 @@ pub(crate) struct Manifest {
     pub(crate) grants: Grants,
     pub(crate) canary: Option<Canary>,
     pub(crate) upgrade: Upgrade,
-    pub(crate) drain_limit_ms: u64,
+    pub(crate) drain_limit_ms: Option<u64>,
 }
 
 impl Manifest {
     /// Of a handler without a file.
-    pub(crate) fn none(tenant: &TenantSettings, host: &HostCeiling) -> Self {
+    pub(crate) fn none(tenant: &TenantSettings) -> Self {
         Self {
             file: None,
             oci: None,
@@ -69,7 +69,7 @@ impl Manifest {
             grants: tenant.grants.clone(),
             canary: None,
             upgrade: Upgrade::default(),
-            drain_limit_ms: host.drain_limit_ms,
+            drain_limit_ms: None,
         }
     }
 
@@ -171,13 +171,13 @@ fn upgrade(top: &Reader<'_, '_>) -> Result<Upgrade, Fault> {
     Ok(if word.as_deref() == Some("mid-call") { Upgrade::MidCall } else { Upgrade::Drain })
 }
 
-fn drain_limit(top: &Reader<'_, '_>, host: &HostCeiling) -> Result<u64, Fault> {
+fn drain_limit(top: &Reader<'_, '_>, host: &HostCeiling) -> Result<Option<u64>, Fault> {
     let most = host.drain_limit_ms;
     match top.whole("drain_limit_ms", &(0..=u64::from(u32::MAX)))? {
         Some(value) if value > most => {
             let why = format!("is {value} and the host allows {most}; write {most} or less");
             Err(top.refuse("drain_limit_ms", &why))
         }
-        limit => Ok(limit.unwrap_or(most)),
+        limit => Ok(limit),
     }
 }

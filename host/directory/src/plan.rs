@@ -155,8 +155,8 @@ pub struct HandlerPlan {
     pub canary: Option<Canary>,
     /// What becomes of calls that are up when a new version comes.
     pub upgrade: Upgrade,
-    /// How long an old version may stay for its calls, in milliseconds.
-    pub drain_limit_ms: u64,
+    /// How long an old version may stay for its calls, in milliseconds; none: to their end.
+    pub drain_limit_ms: Option<u64>,
 }
 
 /// Where a component comes from.

@@ -82,7 +82,7 @@ fn a_tenants_folder_is_its_settings_handlers_and_rules() {
         support.canary,
         Some(Canary { percent: 5, min_calls: 50, max_failures_percent: 10, promote_calls: 250 })
     );
-    assert_eq!((support.upgrade, support.drain_limit_ms), (Upgrade::MidCall, 60_000));
+    assert_eq!((support.upgrade, support.drain_limit_ms), (Upgrade::MidCall, Some(60_000)));
     assert_eq!(support.on_failure.as_ref().unwrap().then, Then::Handler("default".into()));
     assert_eq!(support.routes.len(), 2);
     assert_eq!(support.routes[1].metadata["vip"], true);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use voxtra_artifacts::HandlerKey;
-use voxtra_directory::{Canary, Directory, HandlerPlan};
-use voxtra_plugins::{Catalog, FilterComponent, Handler, Kind, Limits, RouterComponent};
+use voxtra_directory::{Canary, Directory, HandlerPlan, Upgrade};
+use voxtra_plugins::{Catalog, FilterComponent, Handler, Kind, Limits, RouterComponent, Succession};
 
 use crate::trials::OnTrial;
 
@@ -67,11 +67,10 @@ impl Snapshot {
             let tried = |name: &str| Some(&on_trial.get(&key(name)?)?.component);
             for plan in plan.handlers.values() {
                 if let Some(Component::Handler(handler)) = of(plan.name.as_str()) {
-                    handlers.push(handler.clone().narrowed(limits(plan), plan.grants.capabilities()));
+                    handlers.push(within(handler, plan));
                 }
                 if let (Some(Component::Handler(handler)), Some(canary)) = (tried(plan.name.as_str()), plan.canary) {
-                    let handler = handler.clone().narrowed(limits(plan), plan.grants.capabilities());
-                    trials.push(TrialVersion { handler, plan: canary });
+                    trials.push(TrialVersion { handler: within(handler, plan), plan: canary });
                 }
             }
             routers.extend(plan.routers.iter().filter_map(|rule| match of(&rule_name(Kind::Router, &rule.name))? {
@@ -94,6 +93,19 @@ pub(crate) fn rule_name(kind: Kind, name: &str) -> String {
         Kind::Handler => name.to_owned(),
         Kind::Router => format!("{name}.router"),
         Kind::Filter => format!("{name}.filter"),
+    }
+}
+
+/// A handler with what its manifest says.
+fn within(handler: &Handler, plan: &HandlerPlan) -> Handler {
+    handler.clone().narrowed(limits(plan), plan.grants.capabilities()).succeeded(succession(plan))
+}
+
+/// What becomes of calls that are up when another version comes.
+fn succession(plan: &HandlerPlan) -> Succession {
+    Succession {
+        mid_call: plan.upgrade == Upgrade::MidCall,
+        drain_limit: plan.drain_limit_ms.map(Duration::from_millis),
     }
 }
 

@@ -210,7 +210,7 @@ impl TenantReader<'_> {
             let bytes = self.manifest(&manifest_file)?;
             Manifest::read(&bytes, settings, self.host).map_err(failed)?
         } else {
-            Manifest::none(settings, self.host)
+            Manifest::none(settings)
         };
         let own_file = format!("{name}.wasm");
         let has_own = self.has(&own_file);

@@ -428,7 +428,6 @@ async fn a_tenants_sinks_follow_what_is_said_of_them() {
         options.composites.insert("both".to_owned(), vec!["local".to_owned(), "own".to_owned()]);
     });
     let names = |names: &[&str]| vec![("acme".into(), names.iter().map(|&name| name.to_owned()).collect())];
-    let mut finished = 0;
     let mut kept = Vec::new();
     for (n, said) in
         [names(&[]), names(&["own", "gone"]), names(&["gone"]), names(&["both"]), Vec::new()].into_iter().enumerate()
@@ -439,8 +438,7 @@ async fn a_tenants_sinks_follow_what_is_said_of_them() {
         let (open, said, heard) = captured(&desk, &format!("r{n}"), LONG).await;
         talk(&said, &heard, 5).await;
         open.finish(RecordingEnd::ByHost).await.unwrap();
-        finished += 1;
-        until("the event", || count(&events, EventType::RecordingFinished) == finished).await;
+        until("the event", || count(&events, EventType::RecordingFinished) == n + 1).await;
         kept.push((wavs(&folder.kept()).len(), wavs(&own).len()));
     }
     // The default; its own; as before; both; the default.

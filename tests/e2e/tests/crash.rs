@@ -76,6 +76,7 @@ async fn a_host_killed_under_a_hundred_calls_loses_nothing_and_repeats_no_call()
         every_number_was_called_as_often_as_its_outcome_says(served)?;
         drop(callers);
         every_event_is_delivered(&receiver, &settled).await?;
+        every_call_that_began_ended_once(served, &receiver).await?;
         every_recording_is_readable(served, &receiver, &before).await
     })
     .await
@@ -229,6 +230,34 @@ async fn every_event_is_delivered(receiver: &Receiver, settled: &[(String, Strin
         }
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The calls that were up at the kill too, by the next start.
+async fn every_call_that_began_ended_once(served: &mut Served, receiver: &Receiver) -> Result<()> {
+    let calls_of = |kind: &str| {
+        let (mut calls, mut ids): (Vec<String>, BTreeSet<String>) = Default::default();
+        let text = |event: &Value, key: &str| event[key].as_str().unwrap_or("").to_owned();
+        for event in receiver.events().iter().filter(|event| event["type"] == kind) {
+            // A delivery may come twice, an event not.
+            if ids.insert(text(event, "id")) {
+                calls.push(text(event, "session_id"));
+            }
+        }
+        calls.sort();
+        calls
+    };
+    let all_ended = |_: &HostLog| calls_of("call.ended").len() >= calls_of("call.started").len();
+    served.until("every call has its end", LONG, all_ended).await?;
+    let (started, ended) = (calls_of("call.started"), calls_of("call.ended"));
+    ensure!(started == ended, "{} calls began and {} ended: {started:?} {ended:?}", started.len(), ended.len());
+    let crashed = receiver.events().into_iter().filter(|event| {
+        let detail = event["data"]["detail"].as_str().unwrap_or("");
+        event["type"] == "call.ended" && detail.contains("the host ended before the call did")
+    });
+    let crashed = crashed.count();
+    ensure!(crashed >= CALLS, "only {crashed} calls were ended by the start after the kill");
+    println!("{} calls began and ended once, {crashed} of them by the start after the kill", started.len());
+    Ok(())
 }
 
 async fn every_recording_is_readable(served: &mut Served, receiver: &Receiver, before: &HostLog) -> Result<()> {

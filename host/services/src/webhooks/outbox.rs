@@ -104,6 +104,13 @@ impl NewRow {
     }
 }
 
+/// What is still to be told of a call, each event to its targets.
+#[derive(Debug)]
+pub(super) struct LastEvents {
+    pub(super) call: String,
+    pub(super) rows: Vec<(NewRow, Vec<Arc<str>>)>,
+}
+
 /// The outbox in a database.
 #[derive(Clone)]
 pub(super) struct Outbox {
@@ -134,20 +141,17 @@ impl Outbox {
 
     /// Keeps the last events of calls that an earlier run began, and forgets those calls; what another has done already is
     /// left out. Returns the calls that were still open.
-    pub(super) async fn end_calls(
-        &self,
-        calls: Vec<(String, Vec<(NewRow, Vec<Arc<str>>)>)>,
-    ) -> Result<Vec<String>, OutboxError> {
+    pub(super) async fn end_calls(&self, calls: Vec<LastEvents>) -> Result<Vec<String>, OutboxError> {
         let end = self.database.write(move |tx| {
             let mut ended = Vec::new();
-            for (call, rows) in &calls {
-                if open_calls::remove(tx, call)? == 0 {
+            for LastEvents { call, rows } in calls {
+                if open_calls::remove(tx, &call)? == 0 {
                     continue;
                 }
                 for (row, targets) in rows {
-                    row.keep(tx, targets)?;
+                    row.keep(tx, &targets)?;
                 }
-                ended.push(call.clone());
+                ended.push(call);
             }
             Ok(ended)
         });

@@ -14,7 +14,7 @@ use voxtra_core::wire::event_json;
 use voxtra_core::{CallRecord, MeterSink};
 
 use super::open_calls::{LostCall, OpenCalls};
-use super::outbox::{NewRow, Outbox, OutboxError, OutboxOptions};
+use super::outbox::{LastEvents, NewRow, Outbox, OutboxError, OutboxOptions};
 use super::target::WebhookTarget;
 use super::worker::{Counters, Worker};
 use crate::database::Database;
@@ -122,7 +122,7 @@ impl WebhookSink {
             let events: Vec<_> = some.iter().map(LostCall::events).collect();
             let rows = some.iter().zip(&events).map(|(call, events)| {
                 let rows = events.iter().map(|event| (new_row(event), names(&self.wanting(event)))).collect();
-                (call.call.to_string(), rows)
+                LastEvents { call: call.call.to_string(), rows }
             });
             let ended = self.outbox.end_calls(rows.collect()).await?;
             let events = events.into_iter().flatten();

@@ -188,3 +188,28 @@ pub(crate) fn in_config(config: &Config, pbx: &str, error: &AsteriskError) -> Co
 pub(crate) fn may_pass(error: &AsteriskError) -> bool {
     matches!(error, AsteriskError::Ari(error) if error.transient())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_places_in_the_dialplan_reach_its_application() {
+        let text = "
+tenants:
+  acme:
+    app_name: acme
+    dialplan: {transfer_context: t, queue_context: q, machine_detection_context: m}
+    dial: {patterns: ['1'], endpoint: 'PJSIP/{number}', contexts: [c]}
+";
+        let config = Config::parse(text, None, &|_| None).unwrap();
+        let options = options(&config, FIRST_PBX, &config.asterisk).unwrap();
+        let acme = &options.per_app["acme"];
+        assert_eq!(acme.transfer_context.as_deref(), Some("t"));
+        assert_eq!((acme.queue_context.as_str(), acme.machine_detection_context.as_deref()), ("q", Some("m")));
+        assert_eq!(acme.allowed_contexts, ["c"]);
+        let default = &options.per_app["voxtra"];
+        assert_eq!(default.queue_context, AppOptions::default().queue_context);
+    }
+}

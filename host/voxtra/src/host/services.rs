@@ -87,9 +87,13 @@ impl Services {
             runtime.clone(),
         );
         let prompts = Arc::new(Prompts::new(tenants::prompt_places(config), client));
-        let said = Arc::default();
-        let tenants =
-            TenantServices { store: store.clone(), prompts: Arc::clone(&prompts), desk: Arc::clone(&desk), said };
+        let tenants = TenantServices {
+            store: store.clone(),
+            prompts: Arc::clone(&prompts),
+            desk: Arc::clone(&desk),
+            said: Arc::default(),
+            at_start: Arc::default(),
+        };
         let mut ports = HostPorts::new(sink);
         let counted = Arc::<Registry>::clone(&registry);
         let over = Arc::<WebhookSink>::clone(&webhooks);

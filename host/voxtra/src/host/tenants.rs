@@ -1,7 +1,7 @@
 //! What of the services each tenant has: as `voxtra.yaml` and the tenants' own files say, while the host runs.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use voxtra_core::TenantId;
 use voxtra_directory::{Directory, Providers, TenantSettings};
@@ -19,6 +19,8 @@ pub(crate) struct TenantServices {
     pub(crate) desk: Arc<Desk>,
     /// Sentences that were said, so that each is said once.
     pub(crate) said: Arc<Mutex<BTreeSet<String>>>,
+    /// What the PBXs were told at the start.
+    pub(crate) at_start: Arc<OnceLock<BTreeMap<String, String>>>,
 }
 
 impl TenantServices {
@@ -31,6 +33,12 @@ impl TenantServices {
             self.say_once(format!("the tenant `{tenant}`: {error}"));
         }
         notes(directory).into_iter().for_each(|note| self.say_once(note));
+        let now = at_pbx(config);
+        let at_start = self.at_start.get_or_init(|| now.clone());
+        for (tenant, _) in now.iter().filter(|(tenant, now)| at_start.get(*tenant) != Some(*now)) {
+            let why = "its app_name, pbx, dialplan and dial.contexts have changed, or it is new";
+            self.say_once(format!("the tenant `{tenant}`: {why}; that counts from the next start of the host on"));
+        }
     }
 
     fn say_once(&self, sentence: String) {
@@ -55,6 +63,15 @@ pub(crate) fn notes(directory: &Directory) -> Vec<String> {
     }
 }
 
+/// What the PBXs know of each tenant, to be compared.
+fn at_pbx(config: &Config) -> BTreeMap<String, String> {
+    let known = |tenant: &config::Tenant| {
+        let contexts = tenant.dial.as_ref().map(|dial| dial.contexts.clone()).unwrap_or_default();
+        format!("{:?}", (&tenant.app_name, &tenant.pbx, &tenant.dialplan, contexts))
+    };
+    config.tenants().into_iter().map(|(name, tenant)| (name, known(&tenant))).collect()
+}
+
 fn quotas(directory: &Directory) -> impl Iterator<Item = (TenantId, Quota)> {
     directory.tenants.iter().map(|(name, plan)| {
         let limits = &plan.settings.limits;
@@ -76,4 +93,108 @@ pub(crate) fn prompt_places(config: &Config) -> HashMap<TenantId, PromptPlaces> 
         PromptPlaces { dir: named.or(tenant.prompts.own_dir), is_own, urls: tenant.prompts.urls }
     };
     config.tenants().into_iter().map(|(name, tenant)| (TenantId::new(name), places(tenant))).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use voxtra_directory::{HostCeiling, Scanner};
+
+    use super::*;
+    use crate::host::handlers;
+
+    /// A plugin directory that goes with the test.
+    struct Plugins(PathBuf);
+
+    impl Plugins {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let dir = std::env::temp_dir().join(format!("voxtra-tenants-{}", uuid::Uuid::new_v4()));
+            let plugins = Self(dir);
+            for (name, text) in files {
+                let file = plugins.0.join(name);
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(file, text).unwrap();
+            }
+            plugins
+        }
+
+        fn read(&self) -> Directory {
+            let scan = Scanner::new(&self.0, HostCeiling::default()).scan(&Directory::default()).unwrap();
+            assert!(scan.problems.is_empty(), "{:?}", scan.problems);
+            scan.directory
+        }
+    }
+
+    impl Drop for Plugins {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const OWN: &str = "
+recording_sinks = [\"own\"]
+prompts = { dir = \"wav\", urls = [\"https://a.example/\"] }
+dialplan = { transfer_context = \"acme-transfers\", queue_context = \"acme-queues\" }
+limits = { max_keys = 7, stored_mib = 3 }
+providers = { llm = \"openai\" }
+";
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, Some(Path::new("/etc/voxtra.yaml")), &|_| None).unwrap()
+    }
+
+    #[test]
+    fn a_tenants_own_file_says_where_its_prompts_and_recordings_are_and_what_it_may_keep() {
+        let plugins = Plugins::new(&[("acme/tenant.toml", OWN), ("acme/wav/hello.wav", "x"), ("beta/a.txt", "")]);
+        let directory = plugins.read();
+        let config = handlers::with_tenants(&config(""), &directory);
+        let (acme, beta) = (TenantId::new("acme"), TenantId::new("beta"));
+        let places = prompt_places(&config);
+        let own = &places[&acme];
+        assert_eq!((own.dir.as_deref(), own.is_own), (Some(plugins.0.join("acme/wav").as_path()), true));
+        assert_eq!(own.urls, ["https://a.example/"]);
+        assert_eq!(places[&beta].dir, None);
+        assert_eq!(recording_sinks(&config), [(acme.clone(), vec!["own".to_owned()])]);
+        let quotas: HashMap<_, _> = quotas(&directory).collect();
+        assert_eq!(quotas[&acme], Quota { max_keys: 7, max_bytes: 3 << 20 });
+        assert_eq!(quotas[&beta], Quota::default());
+        let note = "providers of `acme`: accepted; this version has no AI providers yet";
+        assert_eq!(notes(&directory), [note]);
+        let dialplan = &config.root.tenants["acme"].dialplan;
+        assert_eq!(dialplan.transfer_context, "acme-transfers");
+        let before = handlers::with_tenants(&super::tests::config("tenants: {acme: {}}"), &Directory::default());
+        assert_ne!(at_pbx(&config)["acme"], at_pbx(&before)["acme"], "the PBX has to be told");
+        assert_eq!(at_pbx(&config)["default"], at_pbx(&before)["default"]);
+    }
+
+    #[test]
+    fn what_the_hosts_file_says_of_a_tenant_counts_before_its_own() {
+        let plugins = Plugins::new(&[("acme/tenant.toml", OWN), ("acme/wav/hello.wav", "x")]);
+        let written = config(
+            "
+tenants:
+  acme:
+    prompts: {dir: theirs}
+    recording_sinks: [theirs]
+    dialplan: {queue_context: theirs}
+",
+        );
+        let config = handlers::with_tenants(&written, &plugins.read());
+        let acme = TenantId::new("acme");
+        let place = &prompt_places(&config)[&acme];
+        assert_eq!((place.dir.as_deref(), place.is_own), (Some(Path::new("/etc/theirs")), false));
+        assert_eq!(place.urls, ["https://a.example/"], "each key by itself");
+        assert_eq!(recording_sinks(&config), [(acme, vec!["theirs".to_owned()])]);
+        let dialplan = &config.root.tenants["acme"].dialplan;
+        assert_eq!((dialplan.transfer_context.as_str(), dialplan.queue_context.as_str()), ("acme-transfers", "theirs"));
+    }
+
+    #[test]
+    fn prompts_of_the_flat_form_are_the_tenant_defaults() {
+        let plugins = Plugins::new(&[("tenant.toml", "prompts = { dir = \"wav\" }"), ("wav/hello.wav", "x")]);
+        let places = prompt_places(&handlers::with_tenants(&config(""), &plugins.read()));
+        assert_eq!(places[&TenantId::default()].dir.as_deref(), Some(plugins.0.join("wav").as_path()));
+    }
 }

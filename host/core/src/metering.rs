@@ -35,20 +35,25 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Adds what another handler, or a hook, of the same call has used up; of memory the larger peak counts.
+    /// Adds what another handler, or a hook, of the same call has used up; of memory the larger peak counts. A sum that
+    /// would be too large stays at the largest figure.
     pub fn add(&mut self, other: &Self) {
-        self.cpu += other.cpu;
+        self.cpu = self.cpu.saturating_add(other.cpu);
         self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
-        self.host_calls += other.host_calls;
-        self.log_bytes += other.log_bytes;
-        self.http_requests += other.http_requests;
-        self.http_out_bytes += other.http_out_bytes;
-        self.http_in_bytes += other.http_in_bytes;
-        self.llm_tokens += other.llm_tokens;
-        self.tts_characters += other.tts_characters;
-        self.stt += other.stt;
-        self.audio_in_bytes += other.audio_in_bytes;
-        self.audio_out_bytes += other.audio_out_bytes;
+        self.stt = self.stt.saturating_add(other.stt);
+        for (sum, more) in [
+            (&mut self.host_calls, other.host_calls),
+            (&mut self.log_bytes, other.log_bytes),
+            (&mut self.http_requests, other.http_requests),
+            (&mut self.http_out_bytes, other.http_out_bytes),
+            (&mut self.http_in_bytes, other.http_in_bytes),
+            (&mut self.llm_tokens, other.llm_tokens),
+            (&mut self.tts_characters, other.tts_characters),
+            (&mut self.audio_in_bytes, other.audio_in_bytes),
+            (&mut self.audio_out_bytes, other.audio_out_bytes),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
     }
 }
 
@@ -119,5 +124,13 @@ mod tests {
         let second = Usage { cpu: Duration::from_millis(1), peak_memory_bytes: 4, host_calls: 1, ..Usage::default() };
         first.add(&second);
         assert_eq!((first.cpu, first.peak_memory_bytes, first.host_calls), (Duration::from_millis(3), 10, 4));
+    }
+
+    #[test]
+    fn a_sum_that_is_too_large_stays_at_its_end() {
+        let most = Usage { cpu: Duration::MAX, stt: Duration::MAX, log_bytes: u64::MAX, ..Usage::default() };
+        let mut sum = most;
+        sum.add(&most);
+        assert_eq!(sum, most);
     }
 }

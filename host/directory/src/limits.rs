@@ -101,6 +101,11 @@ figures! {
         log_lines_per_second: 100 from 1,
         /// Questions to the AI providers a second of one call. Default 10.
         provider_calls_per_second: 10 from 1,
+        /// Events of its own a second of one call. Default 50.
+        events_per_second: 50 from 1,
+        /// Bytes that the host keeps for one call at one time: notes, handles, queues, what was just handed on. Default
+        /// 4,194,304.
+        retained_bytes: 4_194_304 from 65_536,
         /// Calls at once, tenant. Default 2,000.
         max_calls: 2_000 from 1 tenant,
         /// Running time of guest code in one second over all calls, in milliseconds, tenant. Default 1,000: one core.

@@ -134,7 +134,7 @@ fn a_key_that_is_not_known_is_told_with_the_nearest() {
     tenant_toml("wieght = 1", ", line 1: `wieght` is not known; did you mean `weight`?");
     tenant_toml(
         "\n[limits]\nmemory = 1",
-        ", line 3: `limits.memory` is not known; known here are `memory_mib`, `cpu_ms`, `table_elements`, `host_call_bytes`, `handles`, `call_ms`, `handler_grace_ms`, `hook_ms`, `log_bytes`, `verbs_per_second`, `audio_calls_per_second`, `store_calls_per_second`, `log_lines_per_second`, `provider_calls_per_second`, `max_calls`, `cpu_ms_per_second`, `total_memory_mib`, `max_keys`, `stored_mib` and `max_components`",
+        ", line 3: `limits.memory` is not known; known here are `memory_mib`, `cpu_ms`, `table_elements`, `host_call_bytes`, `handles`, `call_ms`, `handler_grace_ms`, `hook_ms`, `log_bytes`, `verbs_per_second`, `audio_calls_per_second`, `store_calls_per_second`, `log_lines_per_second`, `provider_calls_per_second`, `events_per_second`, `retained_bytes`, `max_calls`, `cpu_ms_per_second`, `total_memory_mib`, `max_keys`, `stored_mib` and `max_components`",
     );
     tenant_toml("[dial]\npatterns = []", ", line 1: `dial` is not known; it belongs into `[capabilities.dial]`");
     tenant_toml(

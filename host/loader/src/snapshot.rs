@@ -112,12 +112,24 @@ fn succession(plan: &HandlerPlan) -> Succession {
 fn limits(plan: &HandlerPlan) -> Limits {
     let limits = &plan.limits;
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let rate = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let time = |ms: u64| Some(Duration::from_millis(ms));
     Limits {
         memory_bytes: count(limits.memory_mib << 20),
         table_elements: count(limits.table_elements),
         cpu: Duration::from_millis(limits.cpu_ms),
         host_call_bytes: count(limits.host_call_bytes),
         handles: count(limits.handles),
-        verbs_per_second: u32::try_from(limits.verbs_per_second).unwrap_or(u32::MAX),
+        verbs_per_second: rate(limits.verbs_per_second),
+        audio_calls_per_second: rate(limits.audio_calls_per_second),
+        store_calls_per_second: rate(limits.store_calls_per_second),
+        provider_calls_per_second: rate(limits.provider_calls_per_second),
+        events_per_second: rate(limits.events_per_second),
+        log_lines_per_second: rate(limits.log_lines_per_second),
+        log_bytes: count(limits.log_bytes),
+        retained_bytes: count(limits.retained_bytes),
+        call: time(limits.call_ms),
+        grace: time(limits.handler_grace_ms),
+        hook: time(limits.hook_ms),
     }
 }

@@ -14,7 +14,7 @@ use crate::imports::Kind;
 use crate::load::Handler;
 use crate::meter::{CpuMeter, Metered};
 use crate::store::{InstanceData, Owner};
-use crate::trap::{self, Trap, TrapKind};
+use crate::trap::{self, Refused, Trap, TrapKind};
 
 /// How a handler's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub enum StartError {
     /// The pool has no place left.
     #[error("all of the host's handler instances are in use; raise plugins.max_instances or add a host")]
     Busy,
+    /// This version has only trapped lately.
+    #[error("{0}")]
+    LeftAlone(String),
+    /// The tenant's instances have all the memory that they may have together.
+    #[error("{0}")]
+    TenantFull(String),
     /// The component failed while it was started.
     #[error("the handler does not start: {0}")]
     Failed(String),
@@ -55,8 +61,9 @@ pub struct Instance {
 impl Handler {
     /// Makes an instance. Its start code runs, so await it where guests may run.
     pub async fn instantiate(&self, call: SharedCall) -> Result<Instance, StartError> {
+        self.inner.streak.check().map_err(StartError::LeftAlone)?;
         let runtime = &self.inner.runtime;
-        let mut store = InstanceData::new_store(&runtime.engine, Owner::Call(Arc::clone(&call)), &self.limits);
+        let mut store = InstanceData::new_store(runtime, self.tenant(), Owner::Call(Arc::clone(&call)), &self.limits);
         let meter = Arc::clone(&store.data().meter);
         let started = Metered::new(
             async {
@@ -71,16 +78,25 @@ impl Handler {
             Ok((instance, bindings)) => {
                 Ok(Instance { store, call, bindings, handler: self.clone(), instance, meter, alive: true })
             }
-            Err(error) => Err(start_error(&error, store.data().memory.refused)),
+            Err(error) => {
+                let error = start_error(&error, &store.data().memory.refused);
+                if matches!(error, StartError::Failed(_)) {
+                    self.inner.streak.trapped();
+                }
+                Err(error)
+            }
         }
     }
 }
 
-pub(crate) fn start_error(error: &wasmtime::Error, memory_was_refused: bool) -> StartError {
+pub(crate) fn start_error(error: &wasmtime::Error, refused: &Refused) -> StartError {
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return StartError::Busy;
     }
-    StartError::Failed(trap::classify(error, Kind::Handler, memory_was_refused).message)
+    if let Refused::OfTenant(why) = refused {
+        return StartError::TenantFull(why.clone());
+    }
+    StartError::Failed(trap::classify(error, Kind::Handler, refused).message)
 }
 
 impl Instance {
@@ -147,6 +163,7 @@ impl Instance {
         match run {
             Ok(returned) => {
                 self.alive = true;
+                self.handler.inner.streak.returned();
                 returned.map_or_else(Outcome::Error, |()| Outcome::Returned)
             }
             Err(error) => self.stopped(&error),
@@ -185,21 +202,24 @@ impl Instance {
         self.meter.used()
     }
 
-    /// What it has used up so far. What is counted elsewhere (log, requests, speech) is zero here.
+    /// What it has used up so far. What is counted elsewhere (requests, speech) is zero here; of its log this has what was
+    /// left out, which nobody else sees.
     pub fn usage(&self) -> Usage {
         let data = self.store.data();
         Usage {
             cpu: self.meter.used(),
             peak_memory_bytes: data.memory.used_bytes() as u64,
             host_calls: data.pace.calls(),
+            log_bytes: data.lines.cut().bytes,
             ..Usage::default()
         }
     }
 
     fn stopped(&self, error: &wasmtime::Error) -> Outcome {
         let data = self.store.data();
-        let trap = trap::classify(error, Kind::Handler, data.memory.refused);
+        let trap = trap::classify(error, Kind::Handler, &data.memory.refused);
         log_trap(&data.owner, &trap);
+        self.handler.inner.streak.trapped();
         Outcome::Trapped(trap)
     }
 }

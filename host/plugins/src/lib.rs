@@ -15,16 +15,21 @@ pub mod load;
 pub mod options;
 pub mod rule;
 pub mod runtime;
+pub mod tenant;
 pub mod trap;
 
 mod cache;
 mod imports;
+mod lines;
 mod meter;
 mod output;
 mod pace;
 mod precompiled;
+mod retained;
 mod store;
+mod streak;
 mod trial;
+mod turns;
 
 pub use aside::{Aside, CompileLimits, compile_as_child};
 pub use catalog::{Catalog, CatalogError};
@@ -35,4 +40,5 @@ pub use load::{Handler, LoadError, Succession};
 pub use options::{Limits, RuntimeOptions};
 pub use rule::{ComponentLog, Decision, FilterComponent, OutgoingEvent, RouterComponent, RuleFailure, Verdict};
 pub use runtime::{PoolUsage, Runtime, RuntimeError};
+pub use tenant::{TenantShare, TenantUse};
 pub use trap::{Trap, TrapKind};

@@ -18,6 +18,7 @@ use crate::options::Limits;
 use crate::precompiled::{self, Authentic};
 use crate::runtime::Runtime;
 use crate::store::InstanceData;
+use crate::streak::Streak;
 
 /// The first four bytes of every WebAssembly file.
 const WASM_MAGIC: [u8; 4] = *b"\0asm";
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) hangup_hook: Option<v0_1::HangupHookIndices>,
     pub(crate) health: Option<v0_1::HealthIndices>,
     pub(crate) upgrade: Option<v0_1::UpgradeIndices>,
+    pub(crate) streak: Streak,
     about: About,
 }
 
@@ -161,7 +163,8 @@ impl Handler {
         let hangup_hook = hooks.hangup.then(|| v0_1::HangupHookIndices::new(&pre)).transpose().map_err(misfit)?;
         let health = hooks.health.then(|| v0_1::HealthIndices::new(&pre)).transpose().map_err(misfit)?;
         let upgrade = hooks.upgrade.then(|| v0_1::UpgradeIndices::new(&pre)).transpose().map_err(misfit)?;
-        let inner = Inner { runtime: Arc::clone(runtime), pre, handle, hangup_hook, health, upgrade, about };
+        let streak = Streak::new(&runtime.options);
+        let inner = Inner { runtime: Arc::clone(runtime), pre, handle, hangup_hook, health, upgrade, streak, about };
         Ok(Self {
             inner: Arc::new(inner),
             limits: runtime.options.limits,

@@ -8,7 +8,7 @@ use tokio::io::AsyncWrite;
 use voxtra_core::verbs::LogLevel;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use crate::store::Owner;
+use crate::lines::Lines;
 
 /// A longer line is logged in pieces.
 const MAX_LINE_BYTES: usize = 4_096;
@@ -16,21 +16,24 @@ const MAX_LINE_BYTES: usize = 4_096;
 /// Where one of a guest's output streams goes.
 #[derive(Clone)]
 pub(crate) struct GuestOutput {
-    owner: Owner,
+    lines: Arc<Lines>,
     level: LogLevel,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl GuestOutput {
-    pub(crate) fn stdout(owner: Owner) -> Self {
-        Self { owner, level: LogLevel::Info, line: Arc::default() }
+    pub(crate) fn stdout(lines: Arc<Lines>) -> Self {
+        Self { lines, level: LogLevel::Info, line: Arc::default() }
     }
 
-    pub(crate) fn stderr(owner: Owner) -> Self {
-        Self { owner, level: LogLevel::Warn, line: Arc::default() }
+    pub(crate) fn stderr(lines: Arc<Lines>) -> Self {
+        Self { lines, level: LogLevel::Warn, line: Arc::default() }
     }
 
     fn take(&self, bytes: &[u8]) {
+        if self.lines.is_spent() {
+            return self.lines.count_cut(bytes.len());
+        }
         let Ok(mut line) = self.line.lock() else { return };
         for &byte in bytes {
             if byte != b'\n' {
@@ -45,7 +48,7 @@ impl GuestOutput {
 
     fn log(&self, line: &[u8]) {
         if !line.is_empty() {
-            self.owner.log(self.level, &String::from_utf8_lossy(line), &[]);
+            self.lines.log(self.level, &String::from_utf8_lossy(line), &[]);
         }
     }
 }

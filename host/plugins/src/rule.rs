@@ -247,11 +247,11 @@ impl<E: Export> Rule<E> {
     }
 
     async fn ask(&self, tenant: Option<Arc<dyn TenantHost>>, question: &E::Question) -> Result<E::Answer, RuleFailure> {
-        let Inner { runtime, pre, export, .. } = self.inner.as_ref();
+        let Inner { runtime, pre, export, about } = self.inner.as_ref();
         let limit = runtime.options.rule_time;
         let limits = Limits { cpu: limit, ..runtime.options.limits };
         let owner = Owner::Rule(RuleOwner::new(Arc::clone(&self.log), tenant));
-        let mut store = InstanceData::new_store(&runtime.engine, owner, &limits);
+        let mut store = InstanceData::new_store(runtime, &about.tenant, owner, &limits);
         let meter = Arc::clone(&store.data().meter);
         let run = async {
             let instance = pre.instantiate_async(&mut store).await?;
@@ -269,7 +269,7 @@ fn stopped(error: &wasmtime::Error, kind: Kind, data: &InstanceData, limit: Dura
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return RuleFailure::Busy;
     }
-    let trap = trap::classify(error, kind, data.memory.refused);
+    let trap = trap::classify(error, kind, &data.memory.refused);
     if trap.kind == TrapKind::CpuLimit {
         return RuleFailure::TimedOut(limit);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use voxtra_core::TenantId;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
 
@@ -12,6 +13,7 @@ use crate::cache::Cache;
 use crate::meter::EPOCH_MS;
 use crate::options::RuntimeOptions;
 use crate::store::InstanceData;
+use crate::tenant::{TenantShare, TenantUse, Tenants};
 
 /// Core instances of one component: Rust and C need 3 to 6, JavaScript 10, Python 38. The pool only counts them: room for
 /// as many in every call costs nothing.
@@ -53,6 +55,7 @@ pub struct Runtime {
     pub(crate) linker: Linker<InstanceData>,
     pub(crate) cache: Option<Cache>,
     pub(crate) options: RuntimeOptions,
+    pub(crate) tenants: Tenants,
     stopped: Arc<AtomicBool>,
 }
 
@@ -65,7 +68,8 @@ impl Runtime {
         let cache = open_cache(&options, &engine);
         let stopped = Arc::new(AtomicBool::new(false));
         start_epochs(&engine, &stopped).map_err(RuntimeError::Thread)?;
-        Ok(Arc::new(Self { engine, linker, cache, options, stopped }))
+        let tenants = Tenants::new(options.turns);
+        Ok(Arc::new(Self { engine, linker, cache, options, tenants, stopped }))
     }
 
     /// The engine's name and version, for people.
@@ -87,6 +91,17 @@ impl Runtime {
             tables: count(pool.tables()),
             stacks: count(pool.stacks()),
         })
+    }
+
+    /// From now on each tenant's instances may use up so much together, and those of tenants that are not named as much as
+    /// `others`, each for itself. It counts at once, also for instances that are at work.
+    pub fn set_tenant_limits(&self, others: TenantShare, tenants: impl IntoIterator<Item = (TenantId, TenantShare)>) {
+        self.tenants.set(others, tenants);
+    }
+
+    /// What a tenant's instances have used up; nothing, when there was none for long.
+    pub fn tenant_use(&self, tenant: &TenantId) -> TenantUse {
+        self.tenants.used(tenant)
     }
 
     /// How it was set up.

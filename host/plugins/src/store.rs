@@ -3,19 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use voxtra_core::TenantId;
 use voxtra_core::verbs::LogLevel;
 use wasmtime::component::{HasData, ResourceTable};
-use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::host::{SharedCall, TenantHost};
+use crate::lines::Lines;
 use crate::meter::{CpuMeter, Verdict};
 use crate::options::Limits;
 use crate::output::GuestOutput;
 use crate::pace::Pace;
+use crate::retained::Retained;
 use crate::rule::RuleOwner;
-use crate::trap::CpuSpent;
+use crate::runtime::Runtime;
+use crate::tenant::TenantQuota;
+use crate::trap::{CpuSpent, Refused};
 
 /// How finely a component may tell the time: too coarsely to see what others do in the machine's caches, finely enough for a
 /// telephone call.
@@ -47,30 +52,36 @@ pub(crate) struct InstanceData {
     pub(crate) meter: Arc<CpuMeter>,
     pub(crate) memory: MemoryLimiter,
     pub(crate) pace: Pace,
+    pub(crate) retained: Retained,
+    /// Where what the component logs goes; what the host says about it goes to the owner.
+    pub(crate) lines: Arc<Lines>,
     wasi: WasiCtx,
 }
 
 impl InstanceData {
-    pub(crate) fn new_store(engine: &Engine, owner: Owner, limits: &Limits) -> Store<Self> {
+    pub(crate) fn new_store(runtime: &Runtime, tenant: &TenantId, owner: Owner, limits: &Limits) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
+        let tenant = runtime.tenants.of(tenant);
+        let lines = Arc::new(Lines::new(owner.clone(), limits));
         let data = Self {
-            wasi: wasi_context(&owner),
+            wasi: wasi_context(&lines),
             owner,
             table,
-            meter: CpuMeter::new(limits.cpu),
-            memory: MemoryLimiter::new(limits),
-            pace: Pace::new(limits.verbs_per_second),
+            meter: CpuMeter::new(limits.cpu, Arc::clone(&tenant)),
+            memory: MemoryLimiter::new(limits, tenant),
+            pace: Pace::new(limits),
+            retained: Retained::new(limits.retained_bytes),
+            lines,
         };
-        let mut store = Store::new(engine, data);
+        let mut store = Store::new(&runtime.engine, data);
         store.limiter(|data| &mut data.memory);
         store.set_hostcall_fuel(limits.host_call_bytes);
         store.set_max_component_handles(limits.handles);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| match context.data().meter.verdict() {
             Verdict::GoOn => Ok(UpdateDeadline::Continue(1)),
-            // tokio's own yield: timers and sockets of the same thread come first, then the other guests.
-            Verdict::Yield => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+            Verdict::Rest => Ok(UpdateDeadline::YieldCustom(1, Box::pin(Arc::clone(&context.data().meter).rest()))),
             Verdict::Stop => Err(CpuSpent.into()),
         });
         store
@@ -109,10 +120,10 @@ impl HasData for Table {
 
 /// No environment, no arguments, no files, no network; what it prints goes to its log; its clock is the runtime's, so
 /// that a simulated call on virtual time sees virtual time.
-fn wasi_context(owner: &Owner) -> WasiCtx {
+fn wasi_context(lines: &Arc<Lines>) -> WasiCtx {
     WasiCtx::builder()
-        .stdout(GuestOutput::stdout(owner.clone()))
-        .stderr(GuestOutput::stderr(owner.clone()))
+        .stdout(GuestOutput::stdout(Arc::clone(lines)))
+        .stderr(GuestOutput::stderr(Arc::clone(lines)))
         .monotonic_clock(RuntimeClock::new())
         .wall_clock(CoarseWallClock)
         .max_random_size(MAX_RANDOM_BYTES)
@@ -153,34 +164,58 @@ impl HostWallClock for CoarseWallClock {
     }
 }
 
-/// Adds up all of an instance's memories and tables: the engine's own limiter counts each by itself.
+/// Adds up all of an instance's memories and tables: the engine's own limiter counts each by itself. Its tenant's instances
+/// have a sum too.
 #[derive(Debug)]
 pub(crate) struct MemoryLimiter {
     bytes: usize,
     bytes_left: usize,
     elements_left: usize,
+    tenant: Arc<TenantQuota>,
     /// Whether it asked for more than it may have, so that its abort can be explained.
-    pub(crate) refused: bool,
+    pub(crate) refused: Refused,
 }
 
 impl MemoryLimiter {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, tenant: Arc<TenantQuota>) -> Self {
         Self {
             bytes: limits.memory_bytes,
             bytes_left: limits.memory_bytes,
             elements_left: limits.table_elements,
-            refused: false,
+            tenant,
+            refused: Refused::Nothing,
         }
+    }
+}
+
+impl Drop for MemoryLimiter {
+    fn drop(&mut self) {
+        self.tenant.give_memory(self.used_bytes() as u64);
     }
 }
 
 impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.take(desired.saturating_sub(current), |s| &mut s.bytes_left))
+        let wanted = desired.saturating_sub(current);
+        let Some(left) = self.bytes_left.checked_sub(wanted) else {
+            self.refused = Refused::OfInstance;
+            return Ok(false);
+        };
+        if !self.tenant.take_memory(wanted as u64) {
+            self.refused = Refused::OfTenant(self.tenant.memory_is_full());
+            return Ok(false);
+        }
+        self.bytes_left = left;
+        Ok(true)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.take(desired.saturating_sub(current), |s| &mut s.elements_left))
+        let Some(left) = self.elements_left.checked_sub(desired.saturating_sub(current)) else {
+            self.refused = Refused::OfInstance;
+            return Ok(false);
+        };
+        self.elements_left = left;
+        Ok(true)
     }
 }
 
@@ -189,32 +224,36 @@ impl MemoryLimiter {
     pub(crate) fn used_bytes(&self) -> usize {
         self.bytes - self.bytes_left
     }
-
-    fn take(&mut self, wanted: usize, left: fn(&mut Self) -> &mut usize) -> bool {
-        let left = left(self);
-        match left.checked_sub(wanted) {
-            Some(rest) => {
-                *left = rest;
-                true
-            }
-            None => {
-                self.refused = true;
-                false
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenant::{TenantShare, Tenants};
 
     #[test]
     fn memories_are_added_up() {
-        let mut limiter = MemoryLimiter::new(&Limits { memory_bytes: 100, ..Limits::default() });
+        let tenant = Tenants::new(1).of(&TenantId::default());
+        let mut limiter = MemoryLimiter::new(&Limits { memory_bytes: 100, ..Limits::default() }, tenant);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 60, None).unwrap());
-        assert!(limiter.refused);
+        assert_eq!(limiter.refused, Refused::OfInstance);
         assert!(limiter.memory_growing(60, 100, None).unwrap());
+    }
+
+    #[test]
+    fn instances_of_one_tenant_are_added_up_and_give_back_what_they_had() {
+        let (tenants, acme) = (Tenants::new(1), TenantId::from("acme"));
+        let share = TenantShare { memory_bytes: Some(100), ..TenantShare::default() };
+        tenants.set(TenantShare::default(), [(acme.clone(), share)]);
+        let new = || MemoryLimiter::new(&Limits::default(), tenants.of(&acme));
+        let (mut first, mut second) = (new(), new());
+        assert!(first.memory_growing(0, 60, None).unwrap());
+        assert!(!second.memory_growing(0, 60, None).unwrap());
+        assert!(matches!(&second.refused, Refused::OfTenant(why) if why.contains("total_memory_mib")));
+        drop(first);
+        assert!(second.memory_growing(0, 60, None).unwrap());
+        drop(second);
+        assert_eq!(tenants.used(&acme).memory_bytes, 0);
     }
 }

@@ -65,16 +65,27 @@ impl fmt::Display for Trap {
 #[error("the component's running time is used up")]
 pub(crate) struct CpuSpent;
 
+/// What an instance was refused when it asked for memory or for elements of tables.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Refused {
+    #[default]
+    Nothing,
+    /// Its own limit.
+    OfInstance,
+    /// That of all its tenant's instances; a sentence.
+    OfTenant(String),
+}
+
 /// More frames than this only repeat themselves.
 const MAX_BACKTRACE_FRAMES: usize = 32;
 
 /// Reads a trap of a `what`, such as "handler", out of what the engine reports.
-pub(crate) fn classify(error: &wasmtime::Error, what: Kind, memory_was_refused: bool) -> Trap {
-    let (kind, message) = kind_and_message(error, what, memory_was_refused);
+pub(crate) fn classify(error: &wasmtime::Error, what: Kind, refused: &Refused) -> Trap {
+    let (kind, message) = kind_and_message(error, what, refused);
     Trap { kind, message, backtrace: backtrace(error) }
 }
 
-fn kind_and_message(error: &wasmtime::Error, what: Kind, memory_was_refused: bool) -> (TrapKind, String) {
+fn kind_and_message(error: &wasmtime::Error, what: Kind, refused: &Refused) -> (TrapKind, String) {
     if error.downcast_ref::<CpuSpent>().is_some() {
         return (
             TrapKind::CpuLimit,
@@ -93,8 +104,14 @@ fn kind_and_message(error: &wasmtime::Error, what: Kind, memory_was_refused: boo
         );
     }
     let trap = error.downcast_ref::<wasmtime::Trap>();
-    if memory_was_refused && trap.is_none_or(|t| *t == wasmtime::Trap::UnreachableCodeReached) {
-        return (TrapKind::MemoryLimit, format!("the {what} asked for more memory than it may have"));
+    if trap.is_none_or(|t| *t == wasmtime::Trap::UnreachableCodeReached) {
+        match refused {
+            Refused::Nothing => {}
+            Refused::OfInstance => {
+                return (TrapKind::MemoryLimit, format!("the {what} asked for more memory than it may have"));
+            }
+            Refused::OfTenant(why) => return (TrapKind::MemoryLimit, why.clone()),
+        }
     }
     let Some(trap) = trap else {
         return classify_text(what, &format!("{:#}", error.root_cause()));

@@ -38,7 +38,7 @@ impl Handler {
         let runtime = &self.inner.runtime;
         let nobody = Arc::new(NoTenant(self.tenant().clone()));
         let owner = Owner::Rule(RuleOwner::of_handler(self, nobody));
-        let mut store = InstanceData::new_store(&runtime.engine, owner, &self.limits);
+        let mut store = InstanceData::new_store(runtime, self.tenant(), owner, &self.limits);
         let meter = Arc::clone(&store.data().meter);
         let starting = Metered::new(
             async {
@@ -50,7 +50,7 @@ impl Handler {
         );
         let instance = match timeout(TRIAL_LIMIT, starting).await {
             Ok(Ok(instance)) => instance,
-            Ok(Err(error)) => return Err(start_error(&error, store.data().memory.refused)),
+            Ok(Err(error)) => return Err(start_error(&error, &store.data().memory.refused)),
             Err(_) => return Err(StartError::Failed(format!("it takes longer than {} s", TRIAL_LIMIT.as_secs()))),
         };
         let Some(health) = &self.inner.health else { return Ok(()) };
@@ -65,7 +65,7 @@ impl Handler {
             Ok(Ok(Ok(()))) => return Ok(()),
             Ok(Ok(Err(words))) => format!("says: {}", escaped(&words.chars().take(MAX_WORDS).collect::<String>())),
             Ok(Err(error)) => {
-                format!("failed: {}", trap::classify(&error, Kind::Handler, store.data().memory.refused).message)
+                format!("failed: {}", trap::classify(&error, Kind::Handler, &store.data().memory.refused).message)
             }
             Err(_) => format!("takes longer than {} s", INIT_LIMIT.as_secs()),
         };

@@ -1,7 +1,5 @@
 //! Components that attack the host (`guests/hostile`, and others that are written out here, since no compiler makes them),
 //! each with the outcome that is claimed of it. That nobody else's audio suffers is claimed end to end.
-//!
-//! A test that is ignored is about a defence that is not there yet; its reason says which.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "hostile/boundary.rs"]

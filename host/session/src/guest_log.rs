@@ -6,19 +6,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use voxtra_core::verbs::LogLevel;
 use voxtra_core::{CallId, TenantId};
 
-/// What one call's handlers may write: enough for a chatty one, too little to fill a disk.
-const BUDGET_BYTES: usize = 64 << 10;
-
-/// Stands where the lines were cut.
-const CUT: &str = "(the handler has logged 64 KiB; what it logs from here on is left out)";
+/// What one call's handlers may write unless the tenant's limits say otherwise: enough for a chatty one, too little to fill a
+/// disk.
+const BUDGET_BYTES: u32 = 64 << 10;
 
 /// One call's budget.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct GuestLog {
+    budget_bytes: usize,
     used_bytes: AtomicUsize,
 }
 
+impl Default for GuestLog {
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
 impl GuestLog {
+    /// So many bytes; `None`: 64 KiB.
+    pub(crate) fn new(budget_bytes: Option<u32>) -> Self {
+        let budget_bytes = usize::try_from(budget_bytes.unwrap_or(BUDGET_BYTES)).unwrap_or(usize::MAX);
+        Self { budget_bytes, used_bytes: AtomicUsize::new(0) }
+    }
+
     /// Writes a line to the host's log, with the target `handler`.
     pub(crate) fn write(
         &self,
@@ -40,31 +51,46 @@ impl GuestLog {
 
     /// What is to be written of a line: all of it, the marker where the budget ends, nothing after that.
     fn line(&self, message: &str, fields: &[(String, String)]) -> Option<String> {
-        if self.used_bytes.load(Ordering::Relaxed) > BUDGET_BYTES {
+        let budget_bytes = self.budget_bytes;
+        let used_bytes = self.used_bytes.load(Ordering::Relaxed);
+        if used_bytes > budget_bytes {
             return None;
         }
-        let mut line = String::with_capacity(message.len().min(BUDGET_BYTES));
-        escape(message, &mut line);
-        for (key, value) in fields {
-            line.push(' ');
-            escape(key, &mut line);
-            line.push('=');
-            escape(value, &mut line);
+        // Escaping only makes it longer: what is too long as it is need not be copied to know that.
+        let raw =
+            fields.iter().fold(message.len(), |sum, (k, v)| sum.saturating_add(k.len()).saturating_add(v.len() + 2));
+        let mut line = String::new();
+        if raw <= budget_bytes - used_bytes {
+            line.reserve(raw);
+            escape(message, &mut line, budget_bytes);
+            for (key, value) in fields {
+                line.push(' ');
+                escape(key, &mut line, budget_bytes);
+                line.push('=');
+                escape(value, &mut line, budget_bytes);
+            }
         }
         // An empty line costs something too.
-        let bytes = line.len() + 1;
+        let bytes = line.len().max(raw).saturating_add(1);
         let before = self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before > BUDGET_BYTES {
+        if before > budget_bytes {
             return None;
         }
-        Some(if before + bytes > BUDGET_BYTES { CUT.to_owned() } else { line })
+        let cut = before.saturating_add(bytes) > budget_bytes;
+        Some(if cut { self.marker() } else { line })
+    }
+
+    /// Stands where the lines were cut.
+    fn marker(&self) -> String {
+        let kib = self.budget_bytes >> 10;
+        format!("(the handler has logged {kib} KiB; what it logs from here on is left out)")
     }
 }
 
 /// Control characters, and those that reorder or break a line, come as `\n` or `\u{…}`. Stops at the budget.
-fn escape(text: &str, into: &mut String) {
+fn escape(text: &str, into: &mut String, budget_bytes: usize) {
     for c in text.chars() {
-        if into.len() > BUDGET_BYTES {
+        if into.len() > budget_bytes {
             return;
         }
         let unsafe_here = c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -95,16 +121,26 @@ mod tests {
         let kilobyte = "x".repeat(1023);
         let lines: Vec<_> = (0..100).filter_map(|_| log.line(&kilobyte, &[])).collect();
         assert_eq!(lines.len(), 65);
-        assert_eq!(lines.iter().filter(|line| *line == CUT).count(), 1);
-        assert_eq!(lines.last().unwrap(), CUT);
+        assert_eq!(lines.iter().filter(|line| **line == log.marker()).count(), 1);
+        assert_eq!(*lines.last().unwrap(), log.marker());
     }
 
     #[test]
     fn one_huge_line_is_cut_whole_and_empty_ones_count() {
         let log = GuestLog::default();
-        assert_eq!(log.line(&"\u{1}".repeat(1 << 20), &[]).unwrap(), CUT);
+        assert_eq!(log.line(&"\u{1}".repeat(1 << 20), &[]).unwrap(), log.marker());
         assert_eq!(log.line("more", &[]), None);
         let log = GuestLog::default();
-        assert_eq!((0..70_000).filter_map(|_| log.line("", &[])).count(), BUDGET_BYTES + 1);
+        assert_eq!((0..70_000).filter_map(|_| log.line("", &[])).count(), 65_537);
+    }
+
+    #[test]
+    fn a_budget_can_be_another_and_a_line_that_is_longer_is_not_looked_at() {
+        let log = GuestLog::new(Some(1 << 10));
+        let fields = [("k".to_owned(), "v".repeat(1 << 20))];
+        assert!(log.line("short", &[]).is_some());
+        assert!(log.line("long", &fields).unwrap().contains("1 KiB"));
+        assert_eq!(log.line("more", &[]), None);
+        assert!(GuestLog::new(Some(0)).line("x", &[]).unwrap().contains("left out"));
     }
 }

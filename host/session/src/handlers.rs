@@ -116,6 +116,16 @@ impl HandlerVersion for Handler {
         Self::succession(self)
     }
 
+    fn limits(&self) -> VersionLimits {
+        let limits = Self::limits(self);
+        VersionLimits {
+            calls_at_once: None,
+            call_limit: limits.call,
+            handler_grace: limits.grace,
+            hook_limit: limits.hook,
+        }
+    }
+
     fn start(&self, call: SharedCall) -> BoxFuture<'_, Result<Box<dyn HandlerInstance>, StartError>> {
         Box::pin(async move {
             let instance = self.instantiate(call).await?;

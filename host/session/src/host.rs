@@ -354,7 +354,8 @@ impl Inner {
             route: routed.route,
         };
         let signals = Arc::<Signals>::default();
-        let shared = Arc::new(CallShared::new(info, routed.metadata, Arc::clone(&signals)));
+        let log_bytes = this.limits.of(&info.tenant).log_bytes;
+        let shared = Arc::new(CallShared::new(info, routed.metadata, Arc::clone(&signals), log_bytes));
         let row = Row {
             shared: Arc::clone(&shared),
             // Rules may choose another, and the one before is not asked then whether it has room.

@@ -1,4 +1,5 @@
-//! How much of the host a tenant and a handler may have: calls at once, how long they last, and calls placed in a day.
+//! How much of the host a tenant and a handler may have: calls at once, how long they last, their log, and calls placed in a
+//! day. What instances use up is the Wasm runtime's to limit.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,12 @@ pub struct TenantLimits {
     pub call_limit: Option<Duration>,
     /// Calls placed in 24 hours, whoever asked for them. Counted from the start of the process.
     pub originated_per_day: Option<u32>,
+    /// How long a handler may go on after its call's end; never longer than [`crate::HostOptions::handler_grace`].
+    pub handler_grace: Option<Duration>,
+    /// How long a hang-up hook may take; never longer than [`crate::HostOptions::hook_limit`].
+    pub hook_limit: Option<Duration>,
+    /// Bytes of log of one call, all of its handlers together. None: 64 KiB.
+    pub log_bytes: Option<u32>,
 }
 
 /// What a handler's version allows itself, within what its tenant has. None: as much.
@@ -28,6 +35,10 @@ pub struct VersionLimits {
     pub calls_at_once: Option<u32>,
     /// How long one of its calls may last, from its start.
     pub call_limit: Option<Duration>,
+    /// How long it may go on after its call's end.
+    pub handler_grace: Option<Duration>,
+    /// How long its hang-up hook may take.
+    pub hook_limit: Option<Duration>,
 }
 
 /// All tenants' limits as they are now, and what they have placed.
@@ -170,7 +181,7 @@ mod tests {
     #[test]
     fn a_tenant_and_a_handler_have_as_many_calls_as_they_may_and_get_them_back() {
         let (acme, other, support) = (TenantId::from("acme"), TenantId::from("other"), HandlerName::from("support"));
-        let narrow = VersionLimits { calls_at_once: Some(1), call_limit: None };
+        let narrow = VersionLimits { calls_at_once: Some(1), ..VersionLimits::default() };
         let mut occupancy = Occupancy::default();
         occupancy.enter(&acme, Some(2), Some((&support, narrow))).unwrap();
         let why = occupancy.enter(&acme, Some(2), Some((&support, narrow))).unwrap_err();

@@ -203,7 +203,8 @@ impl Inner {
             route: order.route,
         };
         let signals = Arc::<Signals>::default();
-        let shared = Arc::new(CallShared::new(info, order.metadata, Arc::clone(&signals)));
+        let log_bytes = this.limits.of(&info.tenant).log_bytes;
+        let shared = Arc::new(CallShared::new(info, order.metadata, Arc::clone(&signals), log_bytes));
         let row = Row {
             shared: Arc::clone(&shared),
             handler: order.start.handler().cloned(),

@@ -6,9 +6,11 @@ use std::time::Duration;
 use voxtra_core::verbs::EndedCall;
 use voxtra_core::{CallInfo, EndReason, Frame};
 use voxtra_plugins::fake::FakeCall;
-use voxtra_plugins::{CallHost, Outcome, TrapKind};
+use voxtra_plugins::{CallHost, Limits, Outcome, Runtime, RuntimeOptions, StartError, TrapKind};
 
-use crate::support::{Written, assert_the_next_call_is_served, attack, briefly, by_default, guest, load, run, runtime};
+use crate::support::{
+    Written, assert_the_next_call_is_served, attack, attack_with, briefly, by_default, guest, load, run, runtime,
+};
 
 fn on(name: &str) -> FakeCall {
     FakeCall::new().with_metadata([("attack", name)])
@@ -53,7 +55,8 @@ async fn a_wait_that_does_not_wait_is_slowed_down() {
 async fn a_storm_of_traps_leaves_room_for_the_next_call() {
     const STORM: usize = 300;
 
-    let runtime = runtime(by_default());
+    let options = RuntimeOptions { max_instances: 1, traps_in_a_row: 0, ..RuntimeOptions::default() };
+    let runtime = Runtime::new(options).unwrap();
     let attacker = guest(&runtime, "audio");
     let start = "(memory (export \"memory\") 1) (func $start unreachable) (start $start)";
     let in_start = load(&runtime, &Written { fields: start, ..Written::default() }.wasm()).unwrap();
@@ -109,10 +112,22 @@ async fn audio_that_is_none_is_refused() {
     assert!(large.starts_with("invalid-argument") && large.contains("65536"), "{large}");
 }
 
-/// The fake takes all that is said at once; the paced writer of a real call is waited for.
+/// The fake takes all that is said at once; the paced writer of a real call is waited for as well.
+#[tokio::test(start_paused = true)]
+async fn audio_without_end_waits_for_its_turns() {
+    let limits = by_default();
+    let ran = attack_with(limits, "audio", "flood", &[("times", "1200")]);
+    let began = tokio::time::Instant::now();
+    assert_eq!(ran.await.got("written"), "1200");
+    // But for the burst of the first second.
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1_200 / u64::from(limits.audio_calls_per_second) - 2), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
 #[tokio::test]
 async fn audio_without_end_is_running_time_where_nothing_makes_it_wait() {
-    let runtime = runtime(briefly());
+    let runtime = runtime(Limits { audio_calls_per_second: 0, ..briefly() });
     let call = Arc::new(on("flood"));
     let mut instance = guest(&runtime, "audio").instantiate(call.clone()).await.unwrap();
     assert!(matches!(instance.handle().await, Outcome::Trapped(trap) if trap.kind == TrapKind::CpuLimit));
@@ -131,14 +146,24 @@ async fn each_stream_is_closed_before_the_next_is_opened() {
     assert_eq!((ran.times("open-audio"), ran.times("close-audio")), (100, 100));
 }
 
-#[tokio::test]
-#[ignore = "the runtime has no breaker: a version that traps in every call is started for the next one; it belongs to whoever \
-            chooses versions (session's handlers, or the directory's swap), by the share of failed calls of a version"]
+#[tokio::test(start_paused = true)]
 async fn a_version_that_only_traps_is_not_started_for_ever() {
     let runtime = runtime(by_default());
     let attacker = guest(&runtime, "audio");
     for _ in 0..50 {
         run(&attacker, on("trap")).await;
     }
+    let why = attacker.instantiate(Arc::new(on("trap"))).await.err().unwrap();
+    assert!(matches!(&why, StartError::LeftAlone(why) if why.contains("limit-exceeded")), "{why}");
+    // Other versions are others, also of the same tenant.
+    assert_the_next_call_is_served(&runtime).await;
+    tokio::time::advance(runtime.options().trap_pause).await;
+    run(&attacker, on("trap")).await;
     assert!(attacker.instantiate(Arc::new(on("trap"))).await.is_err());
+    tokio::time::advance(runtime.options().trap_pause).await;
+    assert_eq!(run(&attacker, on("odd")).await.outcome, Outcome::Returned);
+    // One good end forgives all.
+    for _ in 0..10 {
+        run(&attacker, on("trap")).await;
+    }
 }

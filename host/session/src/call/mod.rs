@@ -53,14 +53,19 @@ pub(crate) struct CallShared {
 }
 
 impl CallShared {
-    /// A call that begins now and rings.
-    pub(crate) fn new(info: CallInfo, metadata: Vec<(String, String)>, signals: Arc<Signals>) -> Self {
+    /// A call that begins now and rings; its log may have so many bytes.
+    pub(crate) fn new(
+        info: CallInfo,
+        metadata: Vec<(String, String)>,
+        signals: Arc<Signals>,
+        log_bytes: Option<u32>,
+    ) -> Self {
         Self {
             info,
             started_at: SystemTime::now(),
             metadata: Metadata::new(metadata),
             mailbox: Mailbox::default(),
-            log: GuestLog::default(),
+            log: GuestLog::new(log_bytes),
             signals,
             account: Arc::default(),
             state: AtomicU8::new(CallState::Ringing as u8),

@@ -142,7 +142,9 @@ impl CallTask {
 
     /// When the host is stopping, the handler leaves half of the time to its hang-up hook.
     fn handler_limit(&self) -> Duration {
-        let grace = self.life.host.options.handler_grace;
+        let of_version = self.handler.as_ref().and_then(|handler| handler.limits().handler_grace);
+        let of_host = self.life.host.options.handler_grace;
+        let grace = [of_version, self.tenant_limits.handler_grace].into_iter().flatten().fold(of_host, Duration::min);
         match *self.stop.borrow() {
             Some(deadline) => grace.min(deadline.saturating_duration_since(Instant::now()) / 2),
             None => grace,
@@ -166,6 +168,9 @@ impl CallTask {
             metadata: self.shared.metadata.list(),
         };
         let host = &self.life.host;
+        let of_version = handler.limits().hook_limit;
+        let limit = [of_version, self.tenant_limits.hook_limit].into_iter().flatten();
+        let limit = limit.fold(host.options.hook_limit, Duration::min);
         let starting = Starting {
             handler,
             call: self.session_call(),
@@ -173,7 +178,6 @@ impl CallTask {
             pressure: Arc::clone(&host.pressure),
         };
         let mut hook = host.runtimes.guests.spawn(on_hangup(instance, starting, ended));
-        let limit = self.life.host.options.hook_limit;
         let failure = match limited(self.stop.clone(), limit, HOOK_AT_LEAST, &mut hook).await {
             Some(Ok(Ok(Outcome::Returned))) => return false,
             Some(Ok(Ok(Outcome::Error(error)))) => error,

@@ -48,7 +48,7 @@ use crate::call::{CallShared, MESSAGES_MAX, Message, Reply, SessionCall};
 use crate::handlers::HandlerVersion;
 use crate::inbox::{HangupBy, Raised};
 use crate::life::CallLife;
-use crate::limits::VersionLimits;
+use crate::limits::{TenantLimits, VersionLimits};
 use crate::options::OnFailure;
 use crate::place::PlacedEnd;
 
@@ -103,6 +103,8 @@ pub(crate) struct CallTask {
     /// How long the call may last: what the host and the tenant allow, and what is left of it by its handler's version.
     tenant_call_limit: Duration,
     call_limit: Duration,
+    /// As they were when the call began.
+    tenant_limits: TenantLimits,
     on_failure: OnFailure,
     stage: Stage,
     handing_on: Option<Box<HandingOn>>,
@@ -182,9 +184,9 @@ impl End {
 impl CallTask {
     pub(crate) fn new(life: CallLife, call: NewCall, stop: watch::Receiver<Option<Instant>>) -> Self {
         let (to_self, messages) = mpsc::channel(MESSAGES_MAX);
-        let of_tenant = life.host.limits.of(&life.shared.info.tenant).call_limit;
+        let tenant_limits = life.host.limits.of(&life.shared.info.tenant);
         let of_host = life.host.options.call_limit;
-        let tenant_call_limit = of_tenant.map_or(of_host, |limit| limit.min(of_host));
+        let tenant_call_limit = tenant_limits.call_limit.map_or(of_host, |limit| limit.min(of_host));
         let of_version = call.start.handler().and_then(|handler| handler.limits().call_limit);
         Self {
             leg: call.leg,
@@ -206,6 +208,7 @@ impl CallTask {
             spared: false,
             instance: None,
             tenant_call_limit,
+            tenant_limits,
             call_limit: of_version.map_or(tenant_call_limit, |limit| limit.min(tenant_call_limit)),
             on_failure: call.on_failure,
             stage: Stage::Handling { last: false },

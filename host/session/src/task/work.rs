@@ -30,6 +30,9 @@ impl From<StartError> for NotStarted {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Busy => Self::Busy(format!("busy: {error}")),
+            // Neither the machine's doing nor this version's: the tenant's calls have what they may have.
+            StartError::TenantFull(why) => Self::Busy(why),
+            StartError::LeftAlone(why) => Self::LeftAlone(why),
             StartError::Failed(_) => Self::Failed(error.to_string()),
         }
     }

@@ -121,6 +121,7 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     ports.canary = Some(Arc::<TrialReports>::clone(&reports));
     ports.http = Some(http.clone());
     let host = host::switchboard(Plan::of_config(config, catalog)?, ports, runtimes);
+    begun.limit(written, &host);
     services.beside_calls.filter_as(&host);
     services.tenants.serve(config, &begun.snapshot.directory);
     host.set_dial_policies(services::dial_policies(config)?).map_err(|why| config.error_at(&["dial"], why))?;
@@ -134,7 +135,13 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     let hook_limit = Duration::from_millis(config.root.hooks.limit_ms.into());
     hooks::run("start", &config.root.hooks.start, hook_limit).await?;
     let tenants = config.tenants().into_iter().map(|(name, _)| TenantId::new(name)).collect();
-    let live = Live { host: Arc::clone(&host), http, tenants: services.tenants.clone(), config: written.clone() };
+    let live = Live {
+        host: Arc::clone(&host),
+        http,
+        tenants: services.tenants.clone(),
+        runtime: begun.runtime.clone(),
+        config: written.clone(),
+    };
     let keeper = begun.keep(live, &reports)?;
     let operator = Operator {
         host: Arc::clone(&host),

@@ -303,6 +303,19 @@ section! {
         handles: u32 = 1_000,
         /// 0: any number.
         verbs_per_second: u32 = 200,
+        audio_calls_per_second: u32 = 400,
+        store_calls_per_second: u32 = 100,
+        provider_calls_per_second: u32 = 10,
+        /// Of its own.
+        events_per_second: u32 = 50,
+        log_lines_per_second: u32 = 100,
+        log_bytes: u32 = 65_536,
+        /// What the host keeps for it at one time.
+        retained_bytes: u32 = 4_194_304,
+        /// From here on, of all calls of one tenant. 1,000 is one core.
+        cpu_ms_per_second: u32 = 1_000,
+        total_memory_mib: u32 = 16_384,
+        max_components: u32 = 1_000,
     }
 }
 

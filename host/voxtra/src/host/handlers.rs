@@ -14,7 +14,7 @@ use voxtra_session::Host;
 use super::egress::HandlersHttp;
 use super::tenants::TenantServices;
 use super::trials::{self, TrialReports};
-use super::{Plan, checks, describe, egress, services};
+use super::{Plan, checks, describe, egress, limits, services};
 use crate::config::{self, Config, Lookup};
 
 /// Everything of the plugin directory that is good has been loaded.
@@ -71,6 +71,11 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
 }
 
 impl Begun {
+    /// Gives each tenant what it may have, before there are calls.
+    pub(crate) fn limit(&self, written: &Config, host: &Host) {
+        limits::apply(written, &self.snapshot.directory, host, &self.runtime);
+    }
+
     /// From now on what changes in the directory is what new calls get, and what is on trial gets its share.
     pub(crate) fn keep(self, live: Live, reports: &TrialReports) -> anyhow::Result<Keeper> {
         trials::set(&live.host, &self.snapshot.trials);
@@ -160,7 +165,7 @@ fn dial(dial: &Dial) -> config::Dial {
 }
 
 /// What the configuration allows at most, and what a tenant has that says nothing.
-fn ceiling(config: &Config) -> HostCeiling {
+pub(super) fn ceiling(config: &Config) -> HostCeiling {
     let written = &config.root.limits;
     let mut limits = Limits::default();
     for (figure, value) in [
@@ -174,6 +179,16 @@ fn ceiling(config: &Config) -> HostCeiling {
         (&mut limits.hook_ms, written.hook_ms),
         (&mut limits.max_calls, written.max_calls),
         (&mut limits.verbs_per_second, written.verbs_per_second),
+        (&mut limits.audio_calls_per_second, written.audio_calls_per_second),
+        (&mut limits.store_calls_per_second, written.store_calls_per_second),
+        (&mut limits.provider_calls_per_second, written.provider_calls_per_second),
+        (&mut limits.events_per_second, written.events_per_second),
+        (&mut limits.log_lines_per_second, written.log_lines_per_second),
+        (&mut limits.log_bytes, written.log_bytes),
+        (&mut limits.retained_bytes, written.retained_bytes),
+        (&mut limits.cpu_ms_per_second, written.cpu_ms_per_second),
+        (&mut limits.total_memory_mib, written.total_memory_mib),
+        (&mut limits.max_components, written.max_components),
         (&mut limits.max_keys, config.root.store.max_keys),
         (&mut limits.stored_mib, config.root.store.max_mib),
     ] {
@@ -219,12 +234,14 @@ pub(crate) struct Live {
     pub(crate) host: Arc<Host>,
     pub(crate) http: Arc<HandlersHttp>,
     pub(crate) tenants: TenantServices,
+    pub(crate) runtime: Arc<Runtime>,
     /// As the file has it, without the tenants' own files.
     pub(crate) config: Config,
 }
 
 impl Serving for Live {
     fn serve(&mut self, snapshot: Snapshot) {
+        limits::apply(&self.config, &snapshot.directory, &self.host, &self.runtime);
         let config = with_tenants(&self.config, &snapshot.directory);
         self.tenants.serve(&config, &snapshot.directory);
         let policies = services::dial_policies(&config);

@@ -5,6 +5,7 @@ mod checks;
 pub(crate) mod egress;
 pub(crate) mod handlers;
 pub(crate) mod hooks;
+pub(crate) mod limits;
 mod listener;
 pub(crate) mod metering;
 pub(crate) mod metrics;
@@ -88,6 +89,14 @@ pub(crate) fn wasm_runtime(config: &Config, lookup: Lookup<'_>) -> anyhow::Resul
             host_call_bytes: count(limits.host_call_bytes),
             handles: count(limits.handles),
             verbs_per_second: limits.verbs_per_second,
+            audio_calls_per_second: limits.audio_calls_per_second,
+            store_calls_per_second: limits.store_calls_per_second,
+            provider_calls_per_second: limits.provider_calls_per_second,
+            events_per_second: limits.events_per_second,
+            log_lines_per_second: limits.log_lines_per_second,
+            log_bytes: count(limits.log_bytes),
+            retained_bytes: count(limits.retained_bytes),
+            ..Limits::default()
         },
         ..RuntimeOptions::default()
     };

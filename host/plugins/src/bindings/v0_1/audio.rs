@@ -14,6 +14,7 @@ use wasmtime::component::Resource;
 use super::generated::voxtra::call::call_session::HostAudio;
 use super::generated::voxtra::call::types::Error;
 use crate::host::{SharedCall, SnoopHost};
+use crate::pace::Class;
 use crate::store::InstanceData;
 
 /// The most that one `write` takes.
@@ -85,10 +86,12 @@ impl Drop for AudioHandle {
 
 impl HostAudio for InstanceData {
     async fn read(&mut self, this: Resource<AudioHandle>, timeout_ms: u32) -> Result<Result<Vec<u8>, Error>> {
+        self.pace.turn_of(Class::Audio).await;
         Ok(self.table.get(&this)?.read(Duration::from_millis(timeout_ms.into())).await)
     }
 
     async fn write(&mut self, this: Resource<AudioHandle>, pcm: Vec<u8>) -> Result<Result<(), Error>> {
+        self.pace.turn_of(Class::Audio).await;
         Ok(self.table.get(&this)?.write(pcm).await)
     }
 
@@ -102,6 +105,7 @@ impl HostAudio for InstanceData {
     }
 
     fn drop(&mut self, this: Resource<AudioHandle>) -> Result<()> {
+        self.retained.let_go(this.rep());
         self.table.delete(this)?;
         Ok(())
     }

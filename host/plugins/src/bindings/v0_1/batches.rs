@@ -5,11 +5,18 @@ use wasmtime::Result;
 
 use super::generated::voxtra::call::batches::{BatchOptions, BatchStatus, Host, Row};
 use super::generated::voxtra::call::types::Error;
+use crate::retained::bytes_of_pairs;
 use crate::store::InstanceData;
 
 impl Host for InstanceData {
     async fn start(&mut self, rows: Vec<Row>, options: BatchOptions) -> Result<Result<String, Error>> {
         self.pace.turn().await;
+        let bytes = rows.iter().fold(0_usize, |sum, row| {
+            sum.saturating_add(row.number.len()).saturating_add(bytes_of_pairs(&row.metadata))
+        });
+        if let Err(full) = self.retained.pass_on(bytes) {
+            return Ok(Err(full.into()));
+        }
         Ok(self.tenant()?.batch_start(request(rows, options)).await.map_err(Error::from))
     }
 

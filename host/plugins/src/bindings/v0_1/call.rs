@@ -20,6 +20,7 @@ use super::generated::voxtra::call::types::{
 use super::playback::PlaybackHandle;
 use super::snoop::SnoopHandle;
 use crate::host::{Inherited, SharedCall};
+use crate::retained::{AUDIO_BYTES, bytes_of, bytes_of_pairs};
 use crate::store::InstanceData;
 
 /// What a guest's `call` stands for.
@@ -68,7 +69,18 @@ impl HostCall for InstanceData {
     }
 
     fn metadata_set(&mut self, this: Resource<CallHandle>, key: String, value: String) -> Done {
-        Ok(self.call(&this)?.metadata_set(key, value).map_err(Error::from))
+        let call = Arc::clone(self.call(&this)?);
+        let before = call.metadata_get(&key).map_or(0, |value| key.len().saturating_add(value.len()));
+        let after = key.len().saturating_add(value.len());
+        if let Err(full) = self.retained.note(before, after) {
+            return Ok(Err(full.into()));
+        }
+        let set = call.metadata_set(key, value);
+        if set.is_err() {
+            // There is always room for less.
+            let _ = self.retained.note(after, before);
+        }
+        Ok(set.map_err(Error::from))
     }
 
     fn metadata_list(&mut self, this: Resource<CallHandle>) -> Result<Vec<(String, String)>> {
@@ -76,6 +88,9 @@ impl HostCall for InstanceData {
     }
 
     fn metadata_share(&mut self, this: Resource<CallHandle>, keys: Vec<String>) -> Done {
+        if let Err(full) = self.retained.share(bytes_of(&keys)) {
+            return Ok(Err(full.into()));
+        }
         Ok(self.call(&this)?.metadata_share(keys).map_err(Error::from))
     }
 
@@ -143,9 +158,17 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         media: Vec<String>,
     ) -> Result<Result<Resource<PlaybackHandle>, Error>> {
+        let bytes = bytes_of(&media);
+        if let Err(full) = self.retained.room(bytes) {
+            return Ok(Err(full.into()));
+        }
         let call = Arc::clone(self.verb(&this).await?);
         match call.start_playback(media).await {
-            Ok(id) => Ok(Ok(self.table.push(PlaybackHandle { call, id })?)),
+            Ok(id) => {
+                let playback = self.table.push(PlaybackHandle { call, id })?;
+                self.retained.keep(playback.rep(), bytes);
+                Ok(Ok(playback))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -189,8 +212,16 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         options: OriginateOptions,
     ) -> Result<Result<Resource<CallHandle>, Error>> {
+        let bytes = bytes_of_pairs(&options.variables).saturating_add(bytes_of_pairs(&options.metadata));
+        if let Err(full) = self.retained.room(bytes) {
+            return Ok(Err(full.into()));
+        }
         match self.verb(&this).await?.originate(options.into()).await {
-            Ok(call) => Ok(Ok(self.table.push(CallHandle(call))?)),
+            Ok(call) => {
+                let call = self.table.push(CallHandle(call))?;
+                self.retained.keep(call.rep(), bytes);
+                Ok(Ok(call))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -223,7 +254,15 @@ impl HostCall for InstanceData {
     }
 
     fn emit(&mut self, this: Resource<CallHandle>, name: String, data_json: String) -> Done {
-        Ok(self.call(&this)?.emit(name, data_json).map_err(Error::from))
+        let call = Arc::clone(self.call(&this)?);
+        if !self.pace.event() {
+            let why = "these are too many events in a second; emit fewer, or raise events_per_second";
+            return Ok(Err(Error::LimitExceeded(why.to_owned())));
+        }
+        if let Err(full) = self.retained.pass_on(name.len().saturating_add(data_json.len())) {
+            return Ok(Err(full.into()));
+        }
+        Ok(call.emit(name, data_json).map_err(Error::from))
     }
 
     async fn open_audio(
@@ -231,9 +270,16 @@ impl HostCall for InstanceData {
         this: Resource<CallHandle>,
         format: AudioFormat,
     ) -> Result<Result<Resource<AudioHandle>, Error>> {
+        if let Err(full) = self.retained.room(AUDIO_BYTES) {
+            return Ok(Err(full.into()));
+        }
         let call = Arc::clone(self.verb(&this).await?);
         match call.open_audio(format.rate_hz).await {
-            Ok(link) => Ok(Ok(self.table.push(AudioHandle::of_call(call, link))?)),
+            Ok(link) => {
+                let audio = self.table.push(AudioHandle::of_call(call, link))?;
+                self.retained.keep(audio.rep(), AUDIO_BYTES);
+                Ok(Ok(audio))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -258,6 +304,7 @@ impl HostCall for InstanceData {
     }
 
     fn drop(&mut self, this: Resource<CallHandle>) -> Result<()> {
+        self.retained.let_go_later(this.rep());
         self.table.delete(this)?;
         Ok(())
     }

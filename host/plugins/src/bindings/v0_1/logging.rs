@@ -7,7 +7,8 @@ use crate::store::InstanceData;
 
 impl Host for InstanceData {
     fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
-        self.owner.log(level.into(), &message, &fields);
+        self.pace.count();
+        self.lines.log(level.into(), &message, &fields);
         Ok(())
     }
 }

@@ -37,6 +37,8 @@ impl HostPlayback for InstanceData {
     }
 
     fn drop(&mut self, this: Resource<PlaybackHandle>) -> Result<()> {
+        // It may play on.
+        self.retained.let_go_later(this.rep());
         self.table.delete(this)?;
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::audio::AudioHandle;
 use super::generated::voxtra::call::call_session::{AudioFormat, HostSnoop};
 use super::generated::voxtra::call::types::Error;
 use crate::host::SnoopHost;
+use crate::retained::AUDIO_BYTES;
 use crate::store::InstanceData;
 
 /// What a guest's `snoop` stands for, and the only one who holds it: when the handle or its instance goes, so does the
@@ -32,10 +33,17 @@ impl HostSnoop for InstanceData {
         format: AudioFormat,
     ) -> Result<Result<Resource<AudioHandle>, Error>> {
         self.pace.turn().await;
+        if let Err(full) = self.retained.room(AUDIO_BYTES) {
+            return Ok(Err(full.into()));
+        }
         let snoop = &self.table.get(&this)?.0;
         let owner = Arc::downgrade(snoop);
         match snoop.open_audio(format.rate_hz).await {
-            Ok(link) => Ok(Ok(self.table.push(AudioHandle::of_snoop(owner, link))?)),
+            Ok(link) => {
+                let audio = self.table.push(AudioHandle::of_snoop(owner, link))?;
+                self.retained.keep(audio.rep(), AUDIO_BYTES);
+                Ok(Ok(audio))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }

@@ -7,17 +7,21 @@ use wasmtime::Result;
 
 use super::generated::voxtra::call::store::{Entry, Host, Swap};
 use super::generated::voxtra::call::types::Error;
+use crate::pace::Class;
 use crate::store::InstanceData;
 
 impl Host for InstanceData {
     async fn get(&mut self, key: String) -> Result<Result<Option<Entry>, Error>> {
-        self.pace.turn().await;
+        self.pace.turn_of(Class::Store).await;
         let found = self.tenant()?.store_get(key).await;
         Ok(found.map(|found| found.map(Entry::from)).map_err(Error::from))
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: u64) -> Result<Result<u64, Error>> {
-        self.pace.turn().await;
+        self.pace.turn_of(Class::Store).await;
+        if let Err(full) = self.retained.room(key.len().saturating_add(value.len())) {
+            return Ok(Err(full.into()));
+        }
         Ok(self.tenant()?.store_set(key, value, ttl(ttl_ms)).await.map_err(Error::from))
     }
 
@@ -28,18 +32,21 @@ impl Host for InstanceData {
         value: Vec<u8>,
         ttl_ms: u64,
     ) -> Result<Result<Swap, Error>> {
-        self.pace.turn().await;
+        self.pace.turn_of(Class::Store).await;
+        if let Err(full) = self.retained.room(key.len().saturating_add(value.len())) {
+            return Ok(Err(full.into()));
+        }
         let outcome = self.tenant()?.store_compare_and_set(key, expected, value, ttl(ttl_ms)).await;
         Ok(outcome.map(Swap::from).map_err(Error::from))
     }
 
     async fn delete(&mut self, key: String) -> Result<Result<bool, Error>> {
-        self.pace.turn().await;
+        self.pace.turn_of(Class::Store).await;
         Ok(self.tenant()?.store_delete(key).await.map_err(Error::from))
     }
 
     async fn keys(&mut self, prefix: String, limit: u32) -> Result<Result<Vec<String>, Error>> {
-        self.pace.turn().await;
+        self.pace.turn_of(Class::Store).await;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(self.tenant()?.store_keys(prefix, limit).await.map_err(Error::from))
     }

@@ -25,8 +25,6 @@ pub(crate) enum Class {
     /// A read or write of the store.
     Store,
     /// A request to a provider or another host.
-    // Whoever binds those asks for it.
-    #[allow(dead_code)]
     Provider,
 }
 

@@ -8,12 +8,23 @@ use wasmtime::Result;
 
 use super::generated::voxtra::call::http::{Host, Request, Response};
 use super::generated::voxtra::call::types::Error;
-use crate::store::InstanceData;
+use crate::pace::Class;
+use crate::store::{InstanceData, Owner};
 
 impl Host for InstanceData {
     async fn send(&mut self, request: Request) -> Result<Result<Response, Error>> {
-        self.pace.turn().await;
-        let answer = self.own_call()?.http_send(request.into()).await;
+        self.pace.turn_of(Class::Provider).await;
+        let kept =
+            request.headers.iter().fold(request.body.len().saturating_add(request.url.len()), |sum, (name, value)| {
+                sum.saturating_add(name.len()).saturating_add(value.len())
+            });
+        if let Err(full) = self.retained.room(kept) {
+            return Ok(Err(full.into()));
+        }
+        let Owner::Call(call) = &self.owner else {
+            return Ok(Err(Error::Denied("there is no call that would send it; use `http` from `handle`".to_owned())));
+        };
+        let answer = call.http_send(request.into()).await;
         Ok(answer.map(Response::from).map_err(Error::from))
     }
 }

@@ -16,3 +16,5 @@ mod machine;
 mod spying;
 #[path = "hostile/support.rs"]
 mod support;
+#[path = "hostile/tenants.rs"]
+mod tenants;

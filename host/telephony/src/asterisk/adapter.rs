@@ -10,16 +10,18 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use voxtra_ari::AriClient;
 use voxtra_ari::audiosocket::{AudioSocketServer, ServerOptions};
 use voxtra_ari::model::Module;
-use voxtra_ari::{AriClient, AriConfig};
 use voxtra_core::telephony::Exchange;
 use voxtra_core::{CallError, Switchboard};
 
+#[cfg(test)]
 use super::app::App;
+use super::apps::Apps;
 use super::error::AsteriskError;
 use super::exchange::AsteriskExchange;
-use super::options::{AsteriskOptions, MediaTransport};
+use super::options::{AppOptions, AsteriskOptions, MediaTransport};
 use crate::media::MediaThreads;
 
 /// How long stopping waits for its calls to be hung up.
@@ -34,7 +36,7 @@ const CONNECTS_AT_ONCE: usize = 3;
 #[derive(Clone)]
 pub struct AsteriskAdapter {
     core: Arc<Core>,
-    apps: Arc<[Arc<App>]>,
+    apps: Arc<Apps>,
 }
 
 /// What all applications share.
@@ -144,7 +146,7 @@ impl AsteriskAdapter {
     /// Makes an adapter; nothing is sent yet.
     ///
     /// # Errors
-    /// [`AsteriskError::Options`] without an application or with one twice; [`AsteriskError::Ari`] when the address,
+    /// [`AsteriskError::Options`] with an application twice; [`AsteriskError::Ari`] when the address,
     /// the user or an application's name cannot be right.
     pub fn new(
         options: AsteriskOptions,
@@ -152,7 +154,6 @@ impl AsteriskAdapter {
         switchboard: Arc<dyn Switchboard>,
     ) -> Result<Self, AsteriskError> {
         check(&options)?;
-        let clients = options.apps.iter().map(|app| client(&options, app)).collect::<Result<Vec<_>, _>>()?;
         let core = Arc::new(Core {
             places: Arc::new(Semaphore::new(options.max_legs.min(Semaphore::MAX_PERMITS))),
             options,
@@ -164,7 +165,7 @@ impl AsteriskAdapter {
             connected: Mutex::new(Vec::new()),
             listener: OnceCell::new(),
         });
-        let apps = clients.into_iter().map(|client| App::new(Arc::clone(&core), client)).collect();
+        let apps = Apps::new(Arc::clone(&core))?;
         Ok(Self { core, apps })
     }
 
@@ -175,9 +176,9 @@ impl AsteriskAdapter {
     /// # Errors
     /// The first thing that is wrong, as a sentence.
     pub async fn connect(&self) -> Result<ConnectReport, AsteriskError> {
-        // `check` sees to it that there is one.
-        let Some(app) = self.apps.first() else {
-            return Err(AsteriskError::Options("no application is given".to_owned()));
+        let all = self.apps.all();
+        let Some(app) = all.first() else {
+            return Err(AsteriskError::Options("no Stasis application is given; name at least one".to_owned()));
         };
         app.client.ping().await?;
         let info = app.client.info().await?;
@@ -188,7 +189,7 @@ impl AsteriskAdapter {
             Transport::WebSocket => None,
         };
         let mut apps = Vec::new();
-        for app in self.apps.iter() {
+        for app in &all {
             let known_to_pbx = app.client.get(&["applications", &app.name], &[]).await.is_ok();
             apps.push(AppReport { name: app.name.clone(), known_to_pbx });
         }
@@ -212,9 +213,7 @@ impl AsteriskAdapter {
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) {
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for app in self.apps.iter() {
-            tasks.spawn(Arc::clone(app).serve(stopping.clone()));
-        }
+        tasks.spawn(Arc::clone(&self.apps).serve(stopping));
         shutdown.await;
         stop.send_replace(true);
         let all_ended = async {
@@ -227,12 +226,28 @@ impl AsteriskAdapter {
         }
     }
 
-    /// Where legs of an application are placed and joined; none when it is not one of this adapter's. To be called on
-    /// the adapter's runtime.
+    /// From now on these applications are served, with these options, and no others; there may be none. One that is new
+    /// gets an events connection of its own. One that is not named any more takes no new calls (they go where refused ones
+    /// go), its calls go on, and its connection is closed when the last of them is gone. Options of one that stays count
+    /// from the next verb on.
+    ///
+    /// # Errors
+    /// As [`AsteriskAdapter::new`]; nothing has changed then.
+    pub fn set_apps(&self, apps: impl IntoIterator<Item = (String, AppOptions)>) -> Result<(), AsteriskError> {
+        self.apps.set(apps.into_iter().collect())
+    }
+
+    /// The applications that are served now, connected or not; those that only wait for their last calls are not in it.
+    #[must_use]
+    pub fn apps(&self) -> Vec<String> {
+        self.apps.all().iter().map(|app| app.name.clone()).collect()
+    }
+
+    /// Where legs of an application are placed and joined; none when it is not one of this adapter's, or no more. To be
+    /// called on the adapter's runtime.
     #[must_use]
     pub fn exchange(&self, app: &str) -> Option<Arc<dyn Exchange>> {
-        let app = self.apps.iter().find(|known| known.name == app)?;
-        Some(Arc::new(AsteriskExchange::new(Arc::clone(app))))
+        Some(Arc::new(AsteriskExchange::new(self.apps.get(app)?)))
     }
 
     /// The counters.
@@ -253,8 +268,8 @@ impl AsteriskAdapter {
     }
 
     #[cfg(test)]
-    pub(super) fn app(&self, index: usize) -> &Arc<App> {
-        &self.apps[index]
+    pub(super) fn app(&self, index: usize) -> Arc<App> {
+        self.apps.all().swap_remove(index)
     }
 }
 
@@ -337,14 +352,6 @@ impl Core {
 
 fn check(options: &AsteriskOptions) -> Result<(), AsteriskError> {
     let refuse = |why: String| Err(AsteriskError::Options(why));
-    if options.apps.is_empty() {
-        return refuse("no Stasis application is given; name at least one".to_owned());
-    }
-    for (index, app) in options.apps.iter().enumerate() {
-        if options.apps.iter().take(index).any(|other| other == app) {
-            return refuse(format!("the Stasis application {app:?} is given twice; name each once"));
-        }
-    }
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if options.name.is_empty() || options.name.len() > 32 || !options.name.chars().all(plain) {
         return refuse(format!(
@@ -362,13 +369,6 @@ fn check(options: &AsteriskOptions) -> Result<(), AsteriskError> {
         }
     }
     Ok(())
-}
-
-fn client(options: &AsteriskOptions, app: &str) -> Result<AriClient, AsteriskError> {
-    let mut config = AriConfig::new(&options.base_url, &options.username, &options.password, app);
-    config.request_timeout = options.limits.request;
-    config.websocket_url = options.websocket_url.clone();
-    Ok(AriClient::new(config)?)
 }
 
 fn choose(wanted: MediaTransport, offers: Offers) -> Result<Transport, AsteriskError> {
@@ -446,11 +446,7 @@ mod unit_tests {
 
     #[test]
     fn options_that_cannot_work_are_refused_with_a_sentence() {
-        let mut options = AsteriskOptions::new("http://h", "u", "p", Vec::<String>::new());
-        assert!(check(&options).is_err());
-        options.apps = vec!["a".into(), "a".into()];
-        assert!(check(&options).is_err());
-        options.apps = vec!["a".into(), "b".into()];
+        let mut options = AsteriskOptions::new("http://h", "u", "p", ["a", "b"]);
         assert!(check(&options).is_ok());
         for wrong in ["host", ":9", "host:0", "host:x", ""] {
             options.audiosocket_advertise = Some(wrong.into());

@@ -1,7 +1,8 @@
 //! One Stasis application: its events go to its legs, in order, and a lost connection is lived through.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -13,7 +14,7 @@ use voxtra_ari::{
     PlaybackState, StreamItem,
 };
 use voxtra_core::verbs::{DTMF_DIGITS, Dtmf};
-use voxtra_core::{CallId, Direction, HangupCause, NewLeg};
+use voxtra_core::{CallError, CallId, Direction, HangupCause, NewLeg};
 
 use super::adapter::Core;
 use super::exchange::{AsteriskExchange, PLACED_ARGUMENT};
@@ -41,18 +42,101 @@ pub(super) struct App {
     pub(super) name: String,
     pub(super) names: Names,
     pub(super) registry: Registry,
+    options: RwLock<Arc<AppOptions>>,
+    /// Somebody serves it.
+    begun: AtomicBool,
+    /// It is taken leave of: no new calls, and the connection is closed after the last.
+    leaving: watch::Sender<bool>,
+    gate: Mutex<Gate>,
+}
+
+/// Whether something can still be placed in an application.
+#[derive(Default)]
+struct Gate {
+    closed: bool,
+    /// What is just being placed, and not known to the registry yet.
+    entering: usize,
+}
+
+/// Something that is just being placed. While it is there, the application stays.
+pub(super) struct Entering<'a>(&'a App);
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        let mut gate = self.0.gate();
+        gate.entering = gate.entering.saturating_sub(1);
+    }
 }
 
 impl App {
-    pub(super) fn new(core: Arc<Core>, client: AriClient) -> Arc<Self> {
+    pub(super) fn new(core: Arc<Core>, client: AriClient, options: AppOptions) -> Arc<Self> {
         let name = client.app().to_owned();
         let names = Names::of_app(&name);
-        Arc::new(Self { core, client, name, names, registry: Registry::default() })
+        Arc::new(Self {
+            core,
+            client,
+            name,
+            names,
+            registry: Registry::default(),
+            options: RwLock::new(Arc::new(options)),
+            begun: AtomicBool::new(false),
+            leaving: watch::Sender::new(false),
+            gate: Mutex::default(),
+        })
     }
 
     /// What the operator chose for this application.
-    pub(super) fn options(&self) -> &AppOptions {
-        self.core.options.of_app(&self.name)
+    pub(super) fn options(&self) -> Arc<AppOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_options(&self, options: AppOptions) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+    }
+
+    /// Whether nobody has served it yet; from now on somebody does.
+    pub(super) fn begins(&self) -> bool {
+        !self.begun.swap(true, Relaxed)
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        *self.leaving.borrow()
+    }
+
+    pub(super) fn set_leaving(&self, leaving: bool) {
+        if self.leaving.send_replace(leaving) != leaving && leaving {
+            let legs = self.registry.leg_count();
+            tracing::info!(app = self.name, legs, "the application takes no new calls; its last one closes it");
+        }
+    }
+
+    pub(super) async fn until_leaving(&self) {
+        // The sender is ours.
+        let _ = self.leaving.subscribe().wait_for(|leaving| *leaving).await;
+    }
+
+    /// Closes it when nothing of it is at the PBX; whether it did.
+    pub(super) fn close_if_idle(&self) -> bool {
+        let mut gate = self.gate();
+        gate.closed = gate.entering == 0 && self.registry.is_idle();
+        gate.closed
+    }
+
+    /// To be held until what is placed is in the registry.
+    pub(super) fn enter(&self) -> Result<Entering<'_>, CallError> {
+        let mut gate = self.gate();
+        if gate.closed {
+            let app = &self.name;
+            return Err(CallError::NotConfigured(format!(
+                "the application {app} is not served any more; nothing to do"
+            )));
+        }
+        gate.entering += 1;
+        Ok(Entering(self))
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The call of a channel: its own id, unless two PBXs could give the same one. One that we placed has the host's.
@@ -270,13 +354,15 @@ impl App {
 
     fn incoming(self: &Arc<Self>, start: StasisStart) {
         let core = &self.core;
+        if self.is_leaving() {
+            core.counters.refused.fetch_add(1, Relaxed);
+            tracing::info!(app = self.name, call = start.channel.id, "call turned away: its tenant is gone");
+            return self.turn_away(start.channel.id);
+        }
         let Ok(place) = Arc::clone(&core.places).try_acquire_owned() else {
             core.counters.refused_full.fetch_add(1, Relaxed);
             tracing::warn!(app = self.name, call = start.channel.id, "call turned away: too many calls are up");
-            return match self.options().refused_calls {
-                RefusedCalls::Hangup => self.hang_up_unknown(start.channel.id, HangupReason::Congestion),
-                RefusedCalls::ContinueInDialplan => self.send_on(start.channel.id),
-            };
+            return self.turn_away(start.channel.id);
         };
         let answered = start.channel.state == ChannelState::Up;
         let (inbox, inputs) = LegInbox::new(Arc::clone(&core.counters.dropped_inputs));
@@ -321,6 +407,14 @@ impl App {
             }
         }
         drop(held);
+    }
+
+    /// What becomes of a call that the switchboard is not even asked about.
+    fn turn_away(self: &Arc<Self>, channel: String) {
+        match self.options().refused_calls {
+            RefusedCalls::Hangup => self.hang_up_unknown(channel, HangupReason::Congestion),
+            RefusedCalls::ContinueInDialplan => self.send_on(channel),
+        }
     }
 
     /// Lets what is no leg go on behind `Stasis()`. Never waits.

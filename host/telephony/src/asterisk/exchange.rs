@@ -39,6 +39,7 @@ impl AsteriskExchange {
     async fn place(&self, leg: &PlacedLeg, events: Arc<dyn LegEvents>) -> Result<Arc<dyn Leg>, CallError> {
         let call = request(&self.app, leg)?;
         let app = &self.app;
+        let entering = app.enter()?;
         let Ok(place) = Arc::clone(&app.core.places).try_acquire_owned() else {
             return Err(CallError::LimitExceeded("too many calls are up at this PBX; try again later".to_owned()));
         };
@@ -61,6 +62,7 @@ impl AsteriskExchange {
         drop(handle);
         // Known before it is asked for: its first event may come before the answer.
         app.registry.add_leg(Arc::clone(&shared));
+        drop(entering);
         self.runtime.spawn(LegTask::new(Arc::clone(&shared), events, inputs, asked).run());
         let (reply, accepted) = oneshot::channel();
         self.runtime.spawn(ask(shared, call, Arc::clone(&placed), reply));
@@ -203,7 +205,10 @@ impl Exchange for AsteriskExchange {
     }
 
     fn create_bridge(&self) -> BoxFuture<'_, Result<Arc<dyn Bridge>, CallError>> {
-        Box::pin(bridge::create(&self.app, &self.runtime))
+        Box::pin(async {
+            let _entering = self.app.enter()?;
+            bridge::create(&self.app, &self.runtime).await
+        })
     }
 
     fn fetch_recording<'a>(

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`options`] | what the operator chooses, with defaults |
 //! | [`adapter`] | [`AsteriskAdapter`]: connects, runs, stops |
+//! | `apps` | the applications, which come and go |
 //! | `app` | one application: its events to its legs, in order; what a lost connection means |
 //! | `registry` | which id at the PBX belongs to which leg |
 //! | `exchange` | the [`voxtra_core::telephony::Exchange`] of one application: legs that the host places |
@@ -28,6 +29,7 @@ pub mod error;
 pub mod options;
 
 mod app;
+mod apps;
 mod bridge;
 mod exchange;
 mod handover;

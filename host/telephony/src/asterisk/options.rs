@@ -135,7 +135,7 @@ pub struct AsteriskOptions {
     pub username: String,
     /// The user's password.
     pub password: String,
-    /// The Stasis applications to serve, one a tenant; at least one.
+    /// The Stasis applications to serve at first, one a tenant; see [`super::AsteriskAdapter::set_apps`].
     pub apps: Vec<String>,
     /// Where the WebSockets (events, media) are when not at `base_url`. Default none.
     pub websocket_url: Option<String>,
@@ -158,7 +158,7 @@ pub struct AsteriskOptions {
 }
 
 impl AsteriskOptions {
-    /// Options with every default. `apps` has at least one name.
+    /// Options with every default.
     pub fn new<I, S>(
         base_url: impl Into<String>,
         username: impl Into<String>,

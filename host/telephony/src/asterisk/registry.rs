@@ -109,6 +109,12 @@ impl Registry {
         self.tables().recordings.remove(name)
     }
 
+    /// Whether nothing of ours is at the PBX.
+    pub(super) fn is_idle(&self) -> bool {
+        let tables = self.tables();
+        tables.legs.is_empty() && tables.media.is_empty() && tables.snoops.is_empty() && tables.bridges.is_empty()
+    }
+
     pub(super) fn leg_count(&self) -> usize {
         self.tables().legs.len()
     }

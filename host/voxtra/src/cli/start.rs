@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::level_filters::LevelFilter;
-use voxtra_core::{Switchboard, TenantId};
+use voxtra_core::Switchboard;
 use voxtra_services::recordings::Desk;
 use voxtra_session::{Host, HostDialler, Runtimes};
 use voxtra_telephony::asterisk::{AsteriskAdapter, ConnectReport};
@@ -86,7 +86,7 @@ pub(super) fn run(args: StartArgs, mut log: LogArgs) -> anyhow::Result<ExitCode>
     pbx::check_port(&config)?;
     let control = host::control_runtime()?;
     let guests = host::guest_runtime()?;
-    let begun = load_handlers(&args, &config, guests.handle())?;
+    let begun = load_handlers(&args, &config, guests.handle(), control.handle())?;
     let code = control.block_on(serve(&config, begun, guests.handle().clone()));
     // Whatever a guest still does, it has had its time.
     guests.shutdown_background();
@@ -94,9 +94,9 @@ pub(super) fn run(args: StartArgs, mut log: LogArgs) -> anyhow::Result<ExitCode>
     code
 }
 
-fn load_handlers(args: &StartArgs, config: &Config, guests: &Handle) -> anyhow::Result<Begun> {
+fn load_handlers(args: &StartArgs, config: &Config, guests: &Handle, network: &Handle) -> anyhow::Result<Begun> {
     let dir = args.plugins.clone().unwrap_or_else(|| config.plugin_dir());
-    let begun = handlers::begin(config, dir, &config::process_env, guests)?;
+    let begun = handlers::begin(config, dir, &config::process_env, guests, network)?;
     config.unused().iter().for_each(|note| tracing::warn!("{note}"));
     let tenants = handlers::with_tenants(config, &begun.snapshot.directory);
     check::missing_handlers(&tenants, &begun.snapshot.catalog).iter().for_each(|note| tracing::warn!("{note}"));
@@ -134,12 +134,13 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     parts.add_to(&services.registry);
     let hook_limit = Duration::from_millis(config.root.hooks.limit_ms.into());
     hooks::run("start", &config.root.hooks.start, hook_limit).await?;
-    let tenants = config.tenants().into_iter().map(|(name, _)| TenantId::new(name)).collect();
+    let exchanges = Exchanges::new(config, &pbxs);
     let live = Live {
         host: Arc::clone(&host),
         http,
         tenants: services.tenants.clone(),
         runtime: begun.runtime.clone(),
+        exchanges: exchanges.clone(),
         config: written.clone(),
     };
     let keeper = begun.keep(live, &reports)?;
@@ -148,7 +149,7 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
         keeper: keeper.clone(),
         batches: Arc::clone(&services.batches),
         webhooks: Arc::clone(&services.webhooks),
-        tenants,
+        exchanges: exchanges.clone(),
     };
     let door = Door::open(&socket, Arc::new(operator))?;
     let _told = metrics::listen(config, &services.registry).await;
@@ -160,7 +161,6 @@ async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result
     };
     let mut stopping = Stop::Now;
     if let Some(up) = came_up {
-        let exchanges = Exchanges::new(config, &pbxs);
         let (desk, batches) = (Arc::clone(&services.desk), Arc::clone(&services.batches));
         serving.after.push(tokio::spawn(begin_work(Arc::clone(&host), desk, batches, exchanges)));
         let apps: Vec<String> = config.tenants().into_iter().map(|(_, tenant)| tenant.app_name).collect();
@@ -239,10 +239,13 @@ async fn come_up(
     let mut coming = FuturesUnordered::new();
     for pbx in pbxs {
         let (adapter, mut stopped) = (pbx.adapter.clone(), stopped.clone());
-        coming.push(async move {
-            let report = connect(config, pbx).await?;
-            Ok::<_, ConfigError>((pbx, report))
-        });
+        // Nobody is served there before a tenant is added.
+        if !pbx.adapter.apps().is_empty() {
+            coming.push(async move {
+                let report = connect(config, pbx).await?;
+                Ok::<_, ConfigError>((pbx, report))
+            });
+        }
         serving.adapters.spawn(async move {
             let stop = async {
                 // Its loss is a stop too.
@@ -255,7 +258,7 @@ async fn come_up(
     let mut patience = Duration::MAX;
     while let Ok(Some(report)) = timeout(patience, coming.next()).await {
         let (pbx, report) = report?;
-        all_connected(&pbx.adapter, pbx.apps.len()).await;
+        all_connected(&pbx.adapter).await;
         up.pbxs.push(format!("Asterisk {} at {}", report.version, pbx.base_url));
         up.media.push(report.audiosocket_address.map_or("websocket".to_owned(), |at| format!("audiosocket on {at}")));
         patience = OTHERS_PATIENCE;
@@ -305,8 +308,12 @@ async fn connect(config: &Config, pbx: &Pbx) -> Result<ConnectReport, ConfigErro
     }
 }
 
-async fn all_connected(adapter: &AsteriskAdapter, apps: usize) {
-    while adapter.stats().connected_apps.len() < apps {
+async fn all_connected(adapter: &AsteriskAdapter) {
+    let connected = || {
+        let connected = adapter.stats().connected_apps;
+        adapter.apps().iter().all(|app| connected.contains(app))
+    };
+    while !connected() {
         sleep(READY_POLL).await;
     }
 }

@@ -24,7 +24,8 @@ pub(crate) use env::{Lookup, process_env};
 pub(crate) use error::ConfigError;
 pub(crate) use listen::Listen;
 pub(crate) use model::{
-    Dial, HttpSecret, Plugins, RecordingSink, Refused, Root, Route, Secret, SinkKind, Tenant, Transport, UnknownCalls,
+    Dial, HttpSecret, Plugins, RecordingSink, Refused, Registry, Root, Route, Secret, SinkKind, Tenant, Transport,
+    UnknownCalls,
 };
 pub(crate) use places::{DATABASE, FIRST_PBX, SOCKET};
 pub(crate) use policy::{OnFailure, Then};

@@ -284,6 +284,24 @@ section! {
         /// What compiling one component may take, in a process of its own.
         compile_ms: u32 = 120_000,
         compile_memory_mib: u32 = 1_024,
+        /// The registries that handlers named by `oci` may come from; by default none is asked.
+        registries: Vec<Registry> = Vec::new(),
+    }
+}
+
+section! {
+    /// A registry of components.
+    Registry {
+        /// As references begin, such as `ghcr.io` or `localhost:5000`.
+        host: String = String::new(),
+        /// Plain HTTP, for one on this machine or in a network of the operator's.
+        insecure_http: bool = false,
+        /// With `password`, or a `token` in place of both.
+        user: String = String::new(),
+        password: Secret = Secret::default(),
+        token: Secret = Secret::default(),
+        /// A file of certificates in PEM that are believed beside the system's.
+        certificates: String = String::new(),
     }
 }
 

@@ -12,9 +12,10 @@ use voxtra_plugins::Runtime;
 use voxtra_session::Host;
 
 use super::egress::HandlersHttp;
+use super::pbx::Exchanges;
 use super::tenants::TenantServices;
 use super::trials::{self, TrialReports};
-use super::{Plan, checks, describe, egress, limits, services};
+use super::{Plan, checks, describe, egress, limits, registries, services};
 use crate::config::{self, Config, Lookup};
 
 /// Everything of the plugin directory that is good has been loaded.
@@ -27,12 +28,21 @@ pub(crate) struct Begun {
 }
 
 /// Loads the directory, and tells of each component.
-pub(crate) fn begin(config: &Config, dir: PathBuf, lookup: Lookup<'_>, guests: &Handle) -> anyhow::Result<Begun> {
+pub(crate) fn begin(
+    config: &Config,
+    dir: PathBuf,
+    lookup: Lookup<'_>,
+    guests: &Handle,
+    network: &Handle,
+) -> anyhow::Result<Begun> {
     check_there(&dir)?;
     let runtime = super::wasm_runtime(config, lookup)?;
     let mut options = LoaderOptions::new(dir, config.state_dir(lookup).join("versions"));
     options.ceiling = ceiling(config);
-    let mut loader = Loader::open(Arc::clone(&runtime), guests.clone(), options)?;
+    options.registries = registries::options(config)?;
+    options.network = Some(network.clone());
+    let mut loader = Loader::open(Arc::clone(&runtime), guests.clone(), options)
+        .map_err(|error| registries::named(config, error))?;
     let mut first = First::default();
     loader.begin(&mut first)?;
     let snapshot = first.snapshot.unwrap_or_else(|| loader.snapshot());
@@ -59,9 +69,12 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
     let guests = super::guest_runtime()?;
     let mut options = LoaderOptions::new(dir, &versions);
     options.ceiling = ceiling(config);
+    options.registries = registries::options(config)?;
+    options.waits_for_registries = true;
     let mut first = First::default();
     let loaded = super::wasm_runtime(config, lookup).and_then(|runtime| {
-        let mut loader = Loader::open(runtime, guests.handle().clone(), options)?;
+        let loader = Loader::open(runtime, guests.handle().clone(), options);
+        let mut loader = loader.map_err(|error| registries::named(config, error))?;
         loader.begin(&mut first)?;
         Ok(loader.snapshot())
     });
@@ -235,6 +248,7 @@ pub(crate) struct Live {
     pub(crate) http: Arc<HandlersHttp>,
     pub(crate) tenants: TenantServices,
     pub(crate) runtime: Arc<Runtime>,
+    pub(crate) exchanges: Exchanges,
     /// As the file has it, without the tenants' own files.
     pub(crate) config: Config,
 }
@@ -258,6 +272,8 @@ impl Serving for Live {
                 if let Err(why) = self.host.set_dial_policies(policies) {
                     tracing::error!(why, "whom tenants may call stays as it was");
                 }
+                // A new tenant's calls come when everything else of it is there.
+                self.exchanges.set_tenants(&config);
             }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%error, "the plugin directory's routes cannot be used; what runs goes on");

@@ -13,6 +13,7 @@ pub(crate) mod operator;
 pub(crate) mod pbx;
 mod plan;
 mod prompts;
+mod registries;
 pub(crate) mod services;
 pub(crate) mod state_lock;
 pub(crate) mod tenants;

@@ -13,6 +13,7 @@ use voxtra_services::webhooks::WebhookSink;
 use voxtra_session::{ActiveCall, Host, TrialStatus};
 
 use super::batches::BatchDesk;
+use super::pbx::Exchanges;
 use crate::admin::{Answer, Answers, BatchQuestion, HandlerQuestion, Question};
 
 /// Answers for one host.
@@ -21,7 +22,7 @@ pub(crate) struct Operator {
     pub(crate) keeper: Keeper,
     pub(crate) batches: Arc<BatchDesk>,
     pub(crate) webhooks: Arc<WebhookSink>,
-    pub(crate) tenants: Vec<TenantId>,
+    pub(crate) exchanges: Exchanges,
 }
 
 impl Answers for Operator {
@@ -88,7 +89,7 @@ impl Operator {
 
     async fn start_batch(&self, tenant: &str, name: &str, csv: &str, asked: BatchQuestion) -> anyhow::Result<Value> {
         let tenant = TenantId::new(tenant);
-        if !self.tenants.contains(&tenant) {
+        if !self.exchanges.has_tenant(&tenant) {
             anyhow::bail!("there is no tenant {tenant}; name one of the configuration");
         }
         let options = options(asked)?;

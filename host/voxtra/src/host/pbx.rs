@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use voxtra_ari::AriError;
 use voxtra_core::{Exchange, Switchboard, TenantId};
@@ -21,12 +21,11 @@ pub(crate) struct Pbx {
     /// As the configuration calls it.
     pub(crate) name: String,
     pub(crate) base_url: String,
+    /// Its applications are those of the tenants that there are; there may be none.
     pub(crate) adapter: AsteriskAdapter,
-    /// The applications that are served on it.
-    pub(crate) apps: Vec<String>,
 }
 
-/// An adapter for every Asterisk of the configuration that serves somebody; nothing is sent yet.
+/// An adapter for every Asterisk of the configuration; nothing is sent yet.
 pub(crate) fn all(
     config: &Config,
     threads: &Arc<MediaThreads>,
@@ -35,43 +34,58 @@ pub(crate) fn all(
     check_choices(config)?;
     let mut all = Vec::new();
     for (name, ari) in config.pbxs() {
-        let options = options(config, &name, &ari)?;
-        if options.apps.is_empty() {
-            continue;
-        }
-        let (apps, base_url) = (options.apps.clone(), ari.base_url.clone());
+        let (options, base_url) = (options(config, &name, &ari)?, ari.base_url.clone());
         let adapter = AsteriskAdapter::new(options, Arc::clone(threads), Arc::clone(switchboard));
         let adapter = adapter.map_err(|error| in_config(config, &name, &error))?;
-        all.push(Pbx { name, base_url, adapter, apps });
+        all.push(Pbx { name, base_url, adapter });
     }
     Ok(all)
 }
 
-/// Where calls can be placed.
+/// Which tenants are served where, and so where their calls can be placed. Cloning shares it.
 #[derive(Clone)]
 pub(crate) struct Exchanges {
     adapters: Arc<[(String, AsteriskAdapter)]>,
-    /// Each tenant's application, and the PBXs that it is served on.
-    tenants: Arc<HashMap<TenantId, (String, Vec<String>)>>,
+    tenants: Arc<RwLock<Tenants>>,
 }
+
+/// Each tenant's application, and the PBXs that it is served on.
+type Tenants = HashMap<TenantId, (String, Vec<String>)>;
 
 impl Exchanges {
     pub(crate) fn new(config: &Config, pbxs: &[Pbx]) -> Self {
-        let tenants = config.tenants().into_iter().map(|(name, tenant)| {
-            let served = pbxs.iter().filter(|pbx| pbx.apps.contains(&tenant.app_name));
-            let served = served.map(|pbx| pbx.name.clone()).collect();
-            (TenantId::new(name), (tenant.app_name, served))
-        });
-        let adapters = pbxs.iter().map(|pbx| (pbx.name.clone(), pbx.adapter.clone())).collect();
-        Self { adapters, tenants: Arc::new(tenants.collect()) }
+        let adapters: Arc<[_]> = pbxs.iter().map(|pbx| (pbx.name.clone(), pbx.adapter.clone())).collect();
+        let tenants = Arc::new(RwLock::new(tenants(config, &adapters)));
+        Self { adapters, tenants }
+    }
+
+    /// From now on these tenants are served, each on its PBXs, and no others. The calls of those that are gone go on.
+    pub(crate) fn set_tenants(&self, config: &Config) {
+        for (pbx, adapter) in self.adapters.iter() {
+            let served = config.tenants_of(pbx).into_iter();
+            let apps = served.map(|(_, tenant)| (tenant.app_name.clone(), app_options(config, &tenant)));
+            if let Err(error) = adapter.set_apps(apps) {
+                tracing::error!(pbx, %error, "the PBX's applications stay as they were");
+            }
+        }
+        *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = tenants(config, &self.adapters);
+    }
+
+    /// Whether there is such a tenant.
+    pub(crate) fn has_tenant(&self, tenant: &TenantId) -> bool {
+        self.tenants().contains_key(tenant)
+    }
+
+    fn tenants(&self) -> RwLockReadGuard<'_, Tenants> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a tenant's calls are placed: at the first PBX of its that is connected now.
     pub(crate) fn of_tenant(&self, tenant: &TenantId) -> Option<Arc<dyn Exchange>> {
-        let (app, served) = self.tenants.get(tenant)?;
+        let (app, served) = self.tenants().get(tenant)?.clone();
         let connected = |name: &String| {
             let (_, adapter) = self.adapters.iter().find(|(other, _)| other == name)?;
-            adapter.stats().connected_apps.contains(app).then(|| adapter.exchange(app)).flatten()
+            adapter.stats().connected_apps.contains(&app).then(|| adapter.exchange(&app)).flatten()
         };
         served.iter().find_map(connected)
     }
@@ -79,9 +93,18 @@ impl Exchanges {
     /// Any application's exchange at a PBX: recordings are the PBX's.
     pub(crate) fn of_pbx(&self, name: &str) -> Option<Arc<dyn Exchange>> {
         let (_, adapter) = self.adapters.iter().find(|(other, _)| other == name)?;
-        let app = self.tenants.values().find(|(_, served)| served.iter().any(|pbx| pbx == name))?;
-        adapter.exchange(&app.0)
+        adapter.exchange(adapter.apps().first()?)
     }
+}
+
+fn tenants(config: &Config, adapters: &[(String, AsteriskAdapter)]) -> Tenants {
+    let mut all = Tenants::new();
+    for (name, tenant) in config.tenants() {
+        let is_served = |pbx: &String| tenant.pbx.is_empty() || tenant.pbx.contains(pbx);
+        let served = adapters.iter().map(|(pbx, _)| pbx).filter(|pbx| is_served(pbx)).cloned().collect();
+        all.insert(TenantId::new(name), (tenant.app_name, served));
+    }
+    all
 }
 
 /// What is configured and cannot be had.

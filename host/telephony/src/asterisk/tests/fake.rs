@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 /// The application of every test.
 pub(super) const APP: &str = "acme";
@@ -42,7 +43,8 @@ struct State {
     seen: Vec<String>,
     /// What a request whose line contains the text is answered with.
     faults: Vec<(String, u16)>,
-    events: Vec<mpsc::UnboundedSender<String>>,
+    /// With the application that each is for.
+    events: Vec<(String, mpsc::UnboundedSender<String>)>,
     /// Media channels whose socket is open.
     sockets: BTreeSet<String>,
     /// Media channels that were deleted while their socket was open.
@@ -157,11 +159,37 @@ impl Pbx {
 
     /// Tells every events connection.
     pub(super) fn tell(&self, event: &Value) {
-        self.state().events.retain(|events| events.send(event.to_string()).is_ok());
+        let of = event["application"].as_str().unwrap_or_default();
+        self.state().events.retain(|(app, events)| match app == of {
+            true => events.send(event.to_string()).is_ok(),
+            false => !events.is_closed(),
+        });
     }
 
     pub(super) fn has_events_connection(&self) -> bool {
-        self.state().events.iter().any(|events| !events.is_closed())
+        self.has_events_connection_of(APP)
+    }
+
+    pub(super) fn has_events_connection_of(&self, app: &str) -> bool {
+        self.state().events.iter().any(|(of, events)| of == app && !events.is_closed())
+    }
+
+    /// A call comes in for another application.
+    pub(super) fn call_of(&self, app: &str, id: &str) {
+        self.add_channel(id, "Ring");
+        let mut start = event_of("StasisStart", id, "Ring");
+        start["application"] = app.into();
+        self.tell(&start);
+    }
+
+    /// A caller of another application hangs up.
+    pub(super) fn hang_up_of(&self, app: &str, id: &str) {
+        self.forget(id);
+        for kind in ["ChannelHangupRequest", "StasisEnd", "ChannelDestroyed"] {
+            let mut event = event_of(kind, id, "Up");
+            event["application"] = app.into();
+            self.tell(&event);
+        }
     }
 
     /// Cuts the events connections; `stay_away`: and takes no new ones.
@@ -234,9 +262,15 @@ async fn serve_events(pbx: Arc<Pbx>, stream: TcpStream) {
         return;
     }
     let mut cut = pbx.cut.subscribe();
-    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    let mut asked = String::new();
+    let note = |request: &Request, response: Response| {
+        asked = request.uri().query().unwrap_or_default().to_owned();
+        Ok(response)
+    };
+    let mut socket = tokio_tungstenite::accept_hdr_async(stream, note).await.unwrap();
+    let app = asked.split('&').find_map(|part| part.strip_prefix("app=")).unwrap_or_default().to_owned();
     let (sender, mut events) = mpsc::unbounded_channel();
-    pbx.state().events.push(sender);
+    pbx.state().events.push((app, sender));
     loop {
         tokio::select! {
             _ = cut.recv() => return,

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use wasmtime::Engine;
+use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, types};
 
 /// The contract's package.
 const CONTRACT: &str = "voxtra:call";
@@ -75,7 +75,7 @@ impl Kind {
     }
 
     /// The contract's interfaces that it can import.
-    fn interfaces(self) -> &'static [&'static str] {
+    pub(crate) fn interfaces(self) -> &'static [&'static str] {
         match self {
             Self::Handler => &["types", "call-session", "readiness", "store", "batches", "http", "logging"],
             Self::Router => &["types", "routing", "store", "logging"],
@@ -130,7 +130,9 @@ pub(crate) fn check(engine: &Engine, component: &Component) -> Result<Shape, Str
             check_import(name)?;
         }
     }
-    let shape = check_exports(engine, &outside)?;
+    let shape = check_exports(
+        outside.exports(engine).map(|(name, item)| (name, matches!(item.ty, ComponentItem::ComponentFunc(_)))),
+    )?;
     for (name, item) in outside.imports(engine) {
         if reaches(engine, &item.ty) {
             check_import_of(shape.kind, name)?;
@@ -198,13 +200,38 @@ fn check_contract_version(version: Option<&str>) -> Result<(), String> {
     ))
 }
 
-fn check_exports(engine: &Engine, outside: &types::Component) -> Result<Shape, String> {
+/// The same for names alone: imports with the functions behind them, exports and whether each is a function. Types are
+/// not among them.
+pub(crate) fn check_names(imports: &[(String, Vec<String>)], exports: &[(String, bool)]) -> Result<Shape, String> {
+    imports.iter().try_for_each(|(name, _)| check_import(name))?;
+    let shape = check_exports(exports.iter().map(|(name, is_function)| (name.as_str(), *is_function)))?;
+    for (name, functions) in imports {
+        if !functions.is_empty() {
+            check_import_of(shape.kind, name)?;
+        }
+    }
+    Ok(shape)
+}
+
+/// What exports say that a component is for, whatever else is wrong with it.
+pub(crate) fn kind_of(exports: &[(String, bool)]) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| exports.iter().any(|(name, is_function)| *is_function && kind.export() == name))
+}
+
+/// The contract and its version, when a name is one of its interfaces.
+pub(crate) fn contract_of(name: &str) -> Option<String> {
+    let (interface, version) = split_version(name);
+    of_contract(interface)?;
+    Some(format!("{CONTRACT}@{}", version.unwrap_or("none")))
+}
+
+fn check_exports<'a>(exports: impl Iterator<Item = (&'a str, bool)>) -> Result<Shape, String> {
     let mut kinds = Vec::new();
     let mut hooks = Hooks::default();
     let mut others = Vec::new();
-    for (name, item) in outside.exports(engine) {
+    for (name, is_function) in exports {
         let kind = Kind::ALL.into_iter().find(|kind| kind.export() == name);
-        if let (Some(kind), ComponentItem::ComponentFunc(_)) = (kind, item.ty) {
+        if let (Some(kind), true) = (kind, is_function) {
             kinds.push(kind);
         } else if let Some(hook) = hooks.of(split_version(name).0) {
             check_contract_version(split_version(name).1)?;
@@ -230,7 +257,7 @@ fn check_exports(engine: &Engine, outside: &types::Component) -> Result<Shape, S
     }
 }
 
-fn split_version(name: &str) -> (&str, Option<&str>) {
+pub(crate) fn split_version(name: &str) -> (&str, Option<&str>) {
     match name.split_once('@') {
         Some((interface, version)) => (interface, Some(version)),
         None => (name, None),

@@ -28,7 +28,7 @@ const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
 const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 
 /// How much of a hash people see.
-const VERSION_DIGITS: usize = 12;
+pub(crate) const VERSION_DIGITS: usize = 12;
 
 /// A file that cannot be used. One sentence, with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -304,7 +304,7 @@ fn component_name(kind: Kind, path: &Path) -> Result<HandlerName, String> {
     Ok(HandlerName::new(stem))
 }
 
-fn read_capped(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read_capped(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(|error| read_error(&error))?;
     let metadata = file.metadata().map_err(|error| read_error(&error))?;
     if !metadata.is_file() {
@@ -334,7 +334,7 @@ fn too_large(max_bytes: u64) -> String {
     format!("the file is larger than {} MiB; strip it, or raise plugins.max_component_mib", max_bytes >> 20)
 }
 
-fn check_preamble(wasm: &[u8]) -> Result<(), String> {
+pub(crate) fn check_preamble(wasm: &[u8]) -> Result<(), String> {
     let preamble = wasm.first_chunk::<8>().map(|p| p.split_at(4));
     match preamble {
         Some((magic, layer)) if magic == WASM_MAGIC => match layer {

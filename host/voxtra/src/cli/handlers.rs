@@ -17,6 +17,7 @@ Examples:
   voxtra handlers rollback acme/support 3f9a
   voxtra handlers pin support           keep the current version whatever is put into the directory
   voxtra handlers unpin support
+  voxtra handlers inspect new.wasm      what a component could do, before it is put into the directory
 
 A handler is NAME, of the tenant default, or TENANT/NAME; a version is the first digits of its content's SHA-256.";
 
@@ -60,6 +61,7 @@ enum What {
         /// The version; by default the current one
         version: Option<String>,
     },
+    Inspect(super::inspect::InspectArgs),
     /// Take what is in the directory again
     Unpin {
         #[arg(value_name = "HANDLER", value_parser = handler)]
@@ -89,9 +91,12 @@ impl Handler {
 }
 
 pub(super) fn run(args: HandlersArgs) -> anyhow::Result<ExitCode> {
+    if let Some(What::Inspect(inspect)) = &args.what {
+        return super::inspect::run(inspect, args.json);
+    }
     let socket = args.host.socket()?;
     let (question, columns): (_, &[&str]) = match args.what.unwrap_or(What::List) {
-        What::List => (Question::Handlers, &LIST),
+        What::List | What::Inspect(_) => (Question::Handlers, &LIST),
         What::History { handler } => {
             (Question::HandlerHistory(handler.question(None)), &["at", "why", "version", "current", "by", "note"])
         }

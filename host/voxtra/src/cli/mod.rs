@@ -8,6 +8,7 @@ mod demo;
 mod handlers;
 mod info;
 mod init;
+mod inspect;
 mod meters;
 mod routes;
 mod sessions;

@@ -87,14 +87,6 @@ impl InstanceData {
         store
     }
 
-    /// The call. Rules have none, and no import that would ask for one.
-    pub(crate) fn own_call(&self) -> wasmtime::Result<&SharedCall> {
-        match &self.owner {
-            Owner::Call(call) => Ok(call),
-            Owner::Rule(_) => Err(wasmtime::Error::msg("this component has no call")),
-        }
-    }
-
     /// What the tenant has beside its calls. A filter has no tenant, and no import that would ask for one.
     pub(crate) fn tenant(&self) -> wasmtime::Result<&dyn TenantHost> {
         let tenant = match &self.owner {

@@ -1,21 +1,18 @@
-//! The handlers that run: as the plugin directory says, while calls are up.
+//! The handlers that run, as the plugin directory says.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::runtime::Handle;
-use voxtra_core::{Capabilities, Capability, TenantId};
+use voxtra_core::{Capabilities, Capability};
 use voxtra_directory::{Checks, Dial, Directory, Grants, HostCeiling, Limits, TenantPlan, WatchOptions};
 use voxtra_loader::{Keeper, Loader, LoaderOptions, News, Serving, Snapshot};
 use voxtra_plugins::Runtime;
-use voxtra_session::Host;
 
-use super::egress::HandlersHttp;
-use super::pbx::Exchanges;
-use super::tenants::TenantServices;
-use super::trials::{self, TrialReports};
-use super::{Plan, checks, describe, egress, limits, registries, services};
+use super::live::Live;
+use super::trials::TrialReports;
+use super::{checks, describe, egress, registries};
 use crate::config::{self, Config, Lookup};
 
 /// Everything of the plugin directory that is good has been loaded.
@@ -84,14 +81,9 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
 }
 
 impl Begun {
-    /// Gives each tenant what it may have, before there are calls.
-    pub(crate) fn limit(&self, written: &Config, host: &Host) {
-        limits::apply(written, &self.snapshot.directory, host, &self.runtime);
-    }
-
     /// From now on what changes in the directory is what new calls get, and what is on trial gets its share.
-    pub(crate) fn keep(self, live: Live, reports: &TrialReports) -> anyhow::Result<Keeper> {
-        trials::set(&live.host, &self.snapshot.trials);
+    pub(crate) fn keep(self, mut live: Live, reports: &TrialReports) -> anyhow::Result<Keeper> {
+        live.serve(self.snapshot);
         let keeper = Keeper::start(self.loader, Box::new(live), WatchOptions::default())?;
         reports.tell(keeper.reporter());
         Ok(keeper)
@@ -239,79 +231,5 @@ impl Serving for First {
             News::Problem(problem) => self.faults.push(problem.to_string()),
             _ => {}
         }
-    }
-}
-
-/// What follows the directory while calls are up.
-pub(crate) struct Live {
-    pub(crate) host: Arc<Host>,
-    pub(crate) http: Arc<HandlersHttp>,
-    pub(crate) tenants: TenantServices,
-    pub(crate) runtime: Arc<Runtime>,
-    pub(crate) exchanges: Exchanges,
-    /// As the file has it, without the tenants' own files.
-    pub(crate) config: Config,
-}
-
-impl Serving for Live {
-    fn serve(&mut self, snapshot: Snapshot) {
-        limits::apply(&self.config, &snapshot.directory, &self.host, &self.runtime);
-        let config = with_tenants(&self.config, &snapshot.directory);
-        self.tenants.serve(&config, &snapshot.directory);
-        let policies = services::dial_policies(&config);
-        let plan = Plan::of_config(&config, snapshot.catalog);
-        match (plan, policies) {
-            (Ok(plan), Ok(policies)) => {
-                self.http.set(&snapshot.directory);
-                // Rules and routes last: they may name a handler that is new.
-                let catalog = Arc::new(plan.catalog);
-                self.host.set_handlers(catalog.clone());
-                trials::set(&self.host, &snapshot.trials);
-                self.host.set_components(&catalog);
-                self.host.set_router(plan.router);
-                if let Err(why) = self.host.set_dial_policies(policies) {
-                    tracing::error!(why, "whom tenants may call stays as it was");
-                }
-                // A new tenant's calls come when everything else of it is there.
-                self.exchanges.set_tenants(&config);
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "the plugin directory's routes cannot be used; what runs goes on");
-            }
-        }
-    }
-
-    fn news(&mut self, news: News) {
-        tell(&news);
-    }
-}
-
-fn tell(news: &News) {
-    match news {
-        News::Swapped { key, from, to, signed_by } => {
-            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
-            let (from, signed_by) = (from.as_deref().unwrap_or("none"), signed_by.as_deref().unwrap_or("nobody"));
-            tracing::info!(%tenant, %handler, from, to, signed_by, "new calls get another version");
-        }
-        News::OnTrial { key, current, version, percent, signed_by } => {
-            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
-            let signed_by = signed_by.as_deref().unwrap_or("nobody");
-            tracing::info!(%tenant, %handler, current, version, percent, signed_by, "a version is on trial");
-        }
-        News::Promoted { key, from, version, why } => {
-            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
-            let from = from.as_deref().unwrap_or("none");
-            tracing::info!(%tenant, %handler, from, to = version, why, "new calls get the version that was on trial");
-        }
-        News::Withdrawn { key, version, why } => {
-            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
-            tracing::warn!(%tenant, %handler, version, why, "a version is not on trial any more; the one before goes on");
-        }
-        News::Refused { why, .. } => tracing::warn!("not loaded: {why}"),
-        News::Gone { key } => {
-            tracing::info!(tenant = %key.tenant(), handler = %key.handler(), "gone from the plugin directory")
-        }
-        News::Problem(problem) => tracing::warn!("not loaded: {problem}"),
-        News::Trouble(why) => tracing::error!("{why}"),
     }
 }

@@ -92,7 +92,6 @@ impl Services {
             prompts: Arc::clone(&prompts),
             desk: Arc::clone(&desk),
             said: Arc::default(),
-            at_start: Arc::default(),
         };
         let mut ports = HostPorts::new(sink);
         let counted = Arc::<Registry>::clone(&registry);

@@ -1,7 +1,7 @@
 //! What of the services each tenant has: as `voxtra.yaml` and the tenants' own files say, while the host runs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use voxtra_core::TenantId;
 use voxtra_directory::{Directory, Providers, TenantSettings};
@@ -19,8 +19,6 @@ pub(crate) struct TenantServices {
     pub(crate) desk: Arc<Desk>,
     /// Sentences that were said, so that each is said once.
     pub(crate) said: Arc<Mutex<BTreeSet<String>>>,
-    /// What the PBXs were told at the start.
-    pub(crate) at_start: Arc<OnceLock<BTreeMap<String, String>>>,
 }
 
 impl TenantServices {
@@ -33,12 +31,6 @@ impl TenantServices {
             self.say_once(format!("the tenant `{tenant}`: {error}"));
         }
         notes(directory).into_iter().for_each(|note| self.say_once(note));
-        let now = at_pbx(config);
-        let at_start = self.at_start.get_or_init(|| now.clone());
-        for (tenant, _) in now.iter().filter(|(tenant, now)| at_start.get(*tenant) != Some(*now)) {
-            let why = "its app_name, pbx, dialplan and dial.contexts have changed, or it is new";
-            self.say_once(format!("the tenant `{tenant}`: {why}; that counts from the next start of the host on"));
-        }
     }
 
     fn say_once(&self, sentence: String) {
@@ -61,15 +53,6 @@ pub(crate) fn notes(directory: &Directory) -> Vec<String> {
             vec![format!("providers of {}: accepted; this version has no AI providers yet", names.join(", "))]
         }
     }
-}
-
-/// What the PBXs know of each tenant, to be compared.
-fn at_pbx(config: &Config) -> BTreeMap<String, String> {
-    let known = |tenant: &config::Tenant| {
-        let contexts = tenant.dial.as_ref().map(|dial| dial.contexts.clone()).unwrap_or_default();
-        format!("{:?}", (&tenant.app_name, &tenant.pbx, &tenant.dialplan, contexts))
-    };
-    config.tenants().into_iter().map(|(name, tenant)| (name, known(&tenant))).collect()
 }
 
 fn quotas(directory: &Directory) -> impl Iterator<Item = (TenantId, Quota)> {
@@ -164,9 +147,6 @@ providers = { llm = \"openai\" }
         assert_eq!(notes(&directory), [note]);
         let dialplan = &config.root.tenants["acme"].dialplan;
         assert_eq!(dialplan.transfer_context, "acme-transfers");
-        let before = handlers::with_tenants(&super::tests::config("tenants: {acme: {}}"), &Directory::default());
-        assert_ne!(at_pbx(&config)["acme"], at_pbx(&before)["acme"], "the PBX has to be told");
-        assert_eq!(at_pbx(&config)["default"], at_pbx(&before)["default"]);
     }
 
     #[test]

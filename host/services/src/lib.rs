@@ -1,5 +1,6 @@
 //! What a host keeps and delivers beside its calls: the tenants' store, webhooks that survive, recordings and where
-//! they go, the provisioning of tenants on a PBX, and batches of outgoing calls.
+//! they go, the provisioning of tenants on a PBX, batches of outgoing calls, what calls have used up, and figures for
+//! Prometheus.
 //!
 //! It implements `core`'s ports and knows neither a PBX nor a handler; nothing here runs on a media thread.
 

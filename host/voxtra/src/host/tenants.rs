@@ -170,11 +170,4 @@ tenants:
         let dialplan = &config.root.tenants["acme"].dialplan;
         assert_eq!((dialplan.transfer_context.as_str(), dialplan.queue_context.as_str()), ("acme-transfers", "theirs"));
     }
-
-    #[test]
-    fn prompts_of_the_flat_form_are_the_tenant_defaults() {
-        let plugins = Plugins::new(&[("tenant.toml", "prompts = { dir = \"wav\" }"), ("wav/hello.wav", "x")]);
-        let places = prompt_places(&handlers::with_tenants(&config(""), &plugins.read()));
-        assert_eq!(places[&TenantId::default()].dir.as_deref(), Some(plugins.0.join("wav").as_path()));
-    }
 }

@@ -16,7 +16,7 @@ use voxtra_services::recordings::{
     Desk, DeskOptions, LocalSink, S3Options, S3Sink, Sink, WebhookSink as RecordingHook,
 };
 use voxtra_services::store::{Quota, SqliteStore};
-use voxtra_services::webhooks::{Letters, OutboxOptions, Secret, WebhookSink, WebhookTarget, http_client};
+use voxtra_services::webhooks::{Letters, LostCall, OutboxOptions, Secret, WebhookSink, WebhookTarget, http_client};
 use voxtra_session::{DialPolicy, FilteredSink, HostPorts};
 
 use super::batches::{BatchDesk, ForHandlers};
@@ -68,7 +68,6 @@ impl Services {
         let webhooks =
             WebhookSink::start(database.clone(), targets, client.clone(), OutboxOptions::default(), runtime).await?;
         let webhooks = Arc::new(webhooks);
-        let log_of_lost = Arc::clone(&log);
         let sink: Arc<dyn EventSink> = Arc::new(Both(log, Arc::<WebhookSink>::clone(&webhooks)));
         let beside_calls = FilteredSink::new(Arc::clone(&sink));
         let desk = desk(config, lookup, &client, Arc::<FilteredSink>::clone(&beside_calls), runtime)?;
@@ -76,7 +75,7 @@ impl Services {
         runtime.spawn(sweep(store.clone()));
         let meters = metering::open(config, database.clone(), runtime).await?;
         let registry = Arc::new(Registry::new());
-        end_lost_calls(&webhooks, &meters, &log_of_lost).await?;
+        end_lost_calls(&webhooks, &meters).await?;
         let letters = Letters::open(database.clone()).await?;
         let policies = dial_policies(config)?;
         let batches = BatchDesk::new(
@@ -116,17 +115,20 @@ impl EventSink for Both {
     }
 }
 
-/// Calls that were up when an earlier run died are over: their records are kept and their ends told.
-async fn end_lost_calls(webhooks: &WebhookSink, meters: &MeterStore, log: &Arc<dyn EventSink>) -> anyhow::Result<()> {
+/// Calls that were up when an earlier run died are over: their records are kept and the webhooks told. The log has a line
+/// for each and no event: a call that is adopted begins anew in it.
+async fn end_lost_calls(webhooks: &WebhookSink, meters: &MeterStore) -> anyhow::Result<()> {
     let lost = webhooks.lost_calls().await?;
     if lost.is_empty() {
         return Ok(());
     }
-    tracing::warn!(calls = lost.len(), "an earlier run of the host died with calls; their ends are told now");
+    for LostCall { call, tenant, handler, .. } in &lost {
+        tracing::warn!(%call, %tenant, %handler, "a call was up when an earlier run of this host died; it is told as ended");
+    }
     // The records first: one that is there already stays as it is, and so dying here does no harm.
     lost.iter().for_each(|call| meters.record(call.record()));
     meters.flush().await?;
-    webhooks.end_lost_calls(&lost).await?.into_iter().for_each(|event| log.emit(event));
+    webhooks.end_lost_calls(&lost).await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ const CONTRACT: &str = "voxtra:call";
 pub(crate) const CONTRACT_VERSIONS: &[&str] = &["0.1"];
 
 /// The WASI 0.2 interfaces that are there: none of them reaches outside the sandbox. Files are there in name only:
-/// every standard library imports them, and no folder is ever opened to a handler. Sockets and HTTP are not there.
+/// every standard library imports them, and no folder is ever opened to a handler. Sockets are not there.
 const WASI_INTERFACES: &[&str] = &[
     "wasi:io/error",
     "wasi:io/poll",
@@ -36,6 +36,9 @@ const WASI_INTERFACES: &[&str] = &[
     "wasi:random/insecure",
     "wasi:random/insecure-seed",
 ];
+
+/// Handlers' alone: what is sent goes through the tenant's egress policy.
+const WASI_HTTP_INTERFACES: &[&str] = &["wasi:http/types", "wasi:http/outgoing-handler"];
 
 /// The optional interfaces that a handler may export, without their version.
 const HANGUP_HOOK: &str = "voxtra:call/hangup-hook";
@@ -163,18 +166,23 @@ fn check_import(name: &str) -> Result<(), String> {
         }
         return Err(format!("it imports {name}, which is not part of the contract that this host serves"));
     }
-    if WASI_INTERFACES.contains(&interface) && version.is_some_and(|v| v.starts_with("0.2.")) {
+    let is_known = WASI_INTERFACES.contains(&interface) || WASI_HTTP_INTERFACES.contains(&interface);
+    if is_known && version.is_some_and(|v| v.starts_with("0.2.")) {
         return Ok(());
     }
     Err(format!(
         "it imports {name}, which components may not use; leave out what needs it (allowed: {CONTRACT}, and of WASI \
-         0.2 io, cli, clocks, random)"
+         0.2 io, cli, clocks, random, and for handlers http)"
     ))
 }
 
 /// What this kind of component may not import.
 fn check_import_of(kind: Kind, name: &str) -> Result<(), String> {
-    match of_contract(split_version(name).0) {
+    let interface = split_version(name).0;
+    if kind != Kind::Handler && WASI_HTTP_INTERFACES.contains(&interface) {
+        return Err(format!("it is a {kind} and imports {name}, which only handlers may use; leave out what needs it"));
+    }
+    match of_contract(interface) {
         Some(interface) if !kind.interfaces().contains(&interface) => Err(format!(
             "it is a {kind} and imports {name}, which a {kind} may not use; of {CONTRACT} there is {} for it",
             kind.interfaces().join(", ")
@@ -269,10 +277,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_and_http_are_not_allowed() {
-        for name in
-            ["wasi:sockets/tcp@0.2.6", "wasi:cli/command@0.2.6", "wasi:http/outgoing-handler@0.2.6", "env/x", ""]
-        {
+    fn sockets_and_servers_are_not_allowed() {
+        for name in [
+            "wasi:sockets/tcp@0.2.6",
+            "wasi:cli/command@0.2.6",
+            "wasi:http/incoming-handler@0.2.6",
+            "wasi:http/outgoing-handler@0.3.0",
+            "env/x",
+            "",
+        ] {
             let why = check_import(name).unwrap_err();
             assert!(why.contains("may not use"), "{why}");
         }
@@ -283,6 +296,16 @@ mod tests {
         for name in ["voxtra:call/call-session@0.2.0", "voxtra:call/call-session@0.10.0", "voxtra:call/call-session"] {
             let why = check_import(name).unwrap_err();
             assert!(why.contains("this host serves 0.1"), "{why}");
+        }
+    }
+
+    #[test]
+    fn http_of_wasi_is_for_handlers_alone() {
+        for name in ["wasi:http/types@0.2.3", "wasi:http/outgoing-handler@0.2.6"] {
+            assert!(check_import(name).is_ok() && check_import_of(Kind::Handler, name).is_ok());
+            for kind in [Kind::Router, Kind::Filter] {
+                assert!(check_import_of(kind, name).unwrap_err().contains("only handlers"));
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod cache;
 mod imports;
 mod lines;
 mod meter;
+mod outgoing;
 mod output;
 mod pace;
 mod precompiled;

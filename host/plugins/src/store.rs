@@ -14,6 +14,7 @@ use crate::host::{SharedCall, TenantHost};
 use crate::lines::Lines;
 use crate::meter::{CpuMeter, Verdict};
 use crate::options::Limits;
+use crate::outgoing::Outgoing;
 use crate::output::GuestOutput;
 use crate::pace::Pace;
 use crate::retained::Retained;
@@ -37,6 +38,13 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
+    fn call(&self) -> Option<SharedCall> {
+        match self {
+            Self::Call(call) => Some(Arc::clone(call)),
+            Self::Rule(_) => None,
+        }
+    }
+
     pub(crate) fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
         match self {
             Self::Call(call) => call.log(level, message, fields),
@@ -55,6 +63,7 @@ pub(crate) struct InstanceData {
     pub(crate) retained: Retained,
     /// Where what the component logs goes; what the host says about it goes to the owner.
     pub(crate) lines: Arc<Lines>,
+    pub(crate) outgoing: Outgoing,
     wasi: WasiCtx,
 }
 
@@ -66,6 +75,7 @@ impl InstanceData {
         let lines = Arc::new(Lines::new(owner.clone(), limits));
         let data = Self {
             wasi: wasi_context(&lines),
+            outgoing: Outgoing::new(owner.call(), limits.host_call_bytes),
             owner,
             table,
             meter: CpuMeter::new(limits.cpu, Arc::clone(&tenant)),

@@ -134,8 +134,14 @@ fn answer(asked: &Asked, loopback: &str) -> Answer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hostile_handler_reaches_nothing_that_is_not_public_or_not_allowed_and_sees_no_secret() -> Result<()> {
-    const ATTACKS: [(&str, &str); 5] =
-        [("addresses", "5101"), ("redirects", "5102"), ("secrets", "5103"), ("smuggle", "5104"), ("flood", "5105")];
+    const ATTACKS: [(&str, &str); 6] = [
+        ("addresses", "5101"),
+        ("redirects", "5102"),
+        ("secrets", "5103"),
+        ("smuggle", "5104"),
+        ("flood", "5105"),
+        ("wasi", "5106"),
+    ];
 
     let name = "a_hostile_handler_reaches_nothing_that_is_not_public_or_not_allowed_and_sees_no_secret";
     let loopback = WebServer::start(IpAddr::from([127, 0, 0, 1]), |_| Answer::ok("the host's own")).await?;
@@ -218,7 +224,7 @@ async fn a_hostile_handler_reaches_nothing_that_is_not_public_or_not_allowed_and
         assert_eq!(got["in the body"], "ok 200 |{{secret:crm}}", "a body is sent as it is");
         let keys: Vec<_> =
             server.asked().iter().map(|asked| asked.header("x-key").to_owned()).filter(|key| !key.is_empty()).collect();
-        assert_eq!(keys, [SECRET], "the server has got the one secret that is for it, once");
+        assert_eq!(keys, [SECRET; 2], "the server has got the one secret that is for it, once by each door");
 
         let got = results(served, "smuggle");
         assert_eq!(got.len(), 13, "{got:#?}");
@@ -232,6 +238,18 @@ async fn a_hostile_handler_reaches_nothing_that_is_not_public_or_not_allowed_and
         let got = results(served, "flood");
         assert_eq!(got["answered"], "40");
         assert!(got["last"].starts_with("limit-exceeded http: "), "{got:#?}");
+
+        let got = results(served, "wasi");
+        for (probe, result) in got.iter().filter(|(probe, _)| probe.contains("://") || *probe == "others") {
+            assert!(result.ends_with("HttpRequestDenied"), "{probe}: {result}");
+        }
+        assert_eq!((got.len(), got["server"].as_str(), got["redirect"].as_str()), (26, "ok 200 fine", "ok 302 "));
+        assert_eq!(got["echo"], format!("ok 200 {}|hello", "*".repeat(SECRET.len())));
+        assert!(got["host"].contains("Forbidden"), "{}", got["host"]);
+        let taken: usize = got["taken"].parse()?;
+        assert!((1..=4).contains(&taken), "{taken} answers are held for a handler that reads none");
+        // A code has no room for the reason.
+        assert!(served.log.handler_lines("wasi:http: http: no entry of the tenant's egress allow-list").count() > 0);
         for secret in [SECRET, "elsewhere-0123456789", "unnamed-0123456789", "others-0123456789"] {
             assert_eq!(served.host.count(secret), 0, "{secret} is in the log");
         }

@@ -13,9 +13,11 @@
 //! | `secrets` | to see a value, to send it elsewhere, to name what is not its own | `denied`, or the name, or asterisks |
 //! | `smuggle` | lines, headers and methods that make another request | `denied` or `invalid-argument` |
 //! | `flood` | more requests than a call may send | `limit-exceeded` |
+//! | `wasi` | addresses and secrets again, by `wasi:http`, and answers that nobody reads | `HTTP-request-denied`; few are taken |
 
 #[path = "../../report.rs"]
 mod report;
+mod wasi;
 
 use voxtra_sdk::http::{Request, Response, secret};
 use voxtra_sdk::prelude::*;
@@ -57,6 +59,7 @@ fn handle(call: &Call) -> Result<()> {
         "secrets" => secrets(&mut report, &server),
         "smuggle" => smuggle(&mut report, &server),
         "flood" => flood(&mut report, &server, number(call, "times", 50)),
+        "wasi" => by_wasi(&mut report, &server, &call.metadata("port").unwrap_or_else(|| "8088".to_owned())),
         other => return unknown(other),
     }
     report.send();
@@ -126,6 +129,23 @@ fn flood(report: &mut Report<'_>, server: &str, times: u64) {
     if let Some(refused) = last {
         report.host("last", refused);
     }
+}
+
+fn by_wasi(report: &mut Report<'_>, server: &str, port: &str) {
+    let told = |result: Result<String, String>| match result {
+        Ok(answer) => format!("ok {answer}"),
+        Err(code) => format!("error {code}"),
+    };
+    for address in ADDRESSES {
+        report.got(address, told(wasi::send(&address.replace("PORT", port), &[], b"")));
+    }
+    report.got("server", told(wasi::send(&format!("{server}/ok"), &[], b"")));
+    let key = secret("crm");
+    report.got("echo", told(wasi::send(&format!("{server}/echo"), &[("x-key", &key)], b"hello")));
+    report.got("host", told(wasi::send(&format!("{server}/ok"), &[("host", "attacker.example")], b"")));
+    report.got("redirect", told(wasi::send(&format!("{server}/to-loopback"), &[], b"")));
+    report.got("others", told(wasi::send(&format!("{server}/echo"), &[("x-key", &secret("others"))], b"")));
+    report.got("taken", wasi::pile_up(&format!("{server}/ok"), 20).to_string());
 }
 
 impl Told for Response {

@@ -189,7 +189,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceData>) -> wasmtime::Resu
     logging::add_to_linker::<_, Whole>(linker, |data| data)?;
     routing::add_to_linker::<_, Whole>(linker, |data| data)?;
     filtering::add_to_linker::<_, Whole>(linker, |data| data)?;
-    add_wasi_to_linker(linker)
+    add_wasi_to_linker(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
 fn add_wasi_to_linker(linker: &mut Linker<InstanceData>) -> wasmtime::Result<()> {

@@ -81,13 +81,15 @@ impl CpuMeter {
         let ran_ns = self.ran_in_this_poll();
         if self.used_ns.load(Ordering::Relaxed).saturating_add(ran_ns) > self.budget_ns {
             Verdict::Stop
-        } else if ran_ns >= SLICE_NS || self.tenant.debt().is_some() {
-            Verdict::Rest
-        } else if !self.has_turn.load(Ordering::Relaxed) && self.tenant.is_over_its_share() {
+        } else if ran_ns >= SLICE_NS || self.is_too_much_for_its_tenant() {
             Verdict::Rest
         } else {
             Verdict::GoOn
         }
+    }
+
+    fn is_too_much_for_its_tenant(&self) -> bool {
+        self.tenant.debt().is_some() || (!self.has_turn.load(Ordering::Relaxed) && self.tenant.is_over_its_share())
     }
 
     /// Makes room for others and returns when the guest may run on. No thread is held meanwhile. The verdict was

@@ -183,14 +183,12 @@ impl TenantQuota {
         }
         self.window_used_ns.fetch_add(ran_ns, Ordering::Relaxed);
         let rate = u64::from(self.cpu_rate.load(Ordering::Relaxed));
-        if rate > 0 {
-            let earned_in_ns = ran_ns.saturating_mul(1_000) / rate;
-            let from_ns = now_ns.saturating_sub(BURST_NS);
-            let paid_by_ns = |paid_by_ns: u64| paid_by_ns.max(from_ns).saturating_add(earned_in_ns);
-            let before = self.paid_by_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ns| Some(paid_by_ns(ns)));
-            if before.is_ok_and(|before| paid_by_ns(before) > now_ns) {
-                self.owes.store(true, Ordering::Relaxed);
-            }
+        let Some(earned_in_ns) = ran_ns.saturating_mul(1_000).checked_div(rate) else { return };
+        let from_ns = now_ns.saturating_sub(BURST_NS);
+        let paid_by_ns = |paid_by_ns: u64| paid_by_ns.max(from_ns).saturating_add(earned_in_ns);
+        let before = self.paid_by_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ns| Some(paid_by_ns(ns)));
+        if before.is_ok_and(|before| paid_by_ns(before) > now_ns) {
+            self.owes.store(true, Ordering::Relaxed);
         }
     }
 

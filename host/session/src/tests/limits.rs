@@ -138,3 +138,51 @@ async fn placed_calls_count_among_the_tenants_and_not_among_the_handlers() {
     settle().await;
     assert_eq!(notes.all(), ["(true, Some(\"limit-exceeded\"))"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_shortest_grace_and_the_shortest_hook_count() {
+    let ms = |ms: Option<u64>| ms.map(Duration::from_millis);
+    for (of_tenant_ms, of_version_ms, wanted_ms) in
+        [(None, None, 5_000), (Some(800), None, 800), (Some(800), Some(300), 300), (Some(800), Some(60_000), 800)]
+    {
+        let mut handler = TestHandler::default(|call| async move {
+            drop(call);
+            pending().await
+        })
+        .with_hook(|_| pending());
+        handler.limits.handler_grace = ms(of_version_ms);
+        handler.limits.hook_limit = ms(of_version_ms);
+        let kit = Kit::new([handler]);
+        let narrow =
+            TenantLimits { handler_grace: ms(of_tenant_ms), hook_limit: ms(of_tenant_ms), ..TenantLimits::default() };
+        kit.host.set_tenant_limits(narrow, []);
+        let inbox = kit.call("c1");
+        settle().await;
+        let began = tokio::time::Instant::now();
+        hang_up(&inbox);
+        kit.host.idle().await;
+        // One after the other, and a little for stopping each.
+        let took = began.elapsed().as_millis();
+        assert!((wanted_ms * 2..wanted_ms * 2 + 250).contains(&took), "{took} ms, not twice {wanted_ms}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_whose_instances_have_all_its_memory_is_refused_by_name_and_no_version_is_blamed() {
+    let handler = TestHandler::default(|_| async { Outcome::Returned });
+    let options = HostOptions {
+        breaker: crate::BreakerOptions { failures: 1, ..crate::BreakerOptions::default() },
+        ..HostOptions::default()
+    };
+    let kit = Kit::with(options, OnFailure::default(), [handler]);
+    kit.handler("default").full.store(true, Ordering::Relaxed);
+    kit.call("c1");
+    kit.host.idle().await;
+    assert!(kit.said(EventType::Error, "message").contains("limit-exceeded: memory of the tenant"));
+    assert_eq!(kit.end_reason_of("c1"), "handler-failed");
+    kit.handler("default").full.store(false, Ordering::Relaxed);
+    kit.call("c2");
+    kit.host.idle().await;
+    assert_eq!(kit.end_reason_of("c2"), "handler-returned");
+    assert_eq!((kit.host.stats().refused_busy, kit.host.stats().breaker_skipped), (1, 0));
+}

@@ -62,6 +62,8 @@ struct TestHandler {
     script: Script,
     hook: Option<Hook>,
     busy: AtomicBool,
+    /// Its tenant's instances have all the memory that they may have.
+    full: AtomicBool,
     version: &'static str,
     capabilities: Capabilities,
     limits: VersionLimits,
@@ -82,6 +84,7 @@ impl TestHandler {
             script: Arc::new(move |call| Box::pin(script(call))),
             hook: None,
             busy: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             version: "0123456789ab",
             capabilities: Capabilities::ALL,
             limits: VersionLimits::default(),
@@ -147,6 +150,9 @@ impl HandlerVersion for TestHandler {
         Box::pin(async move {
             if self.busy.load(Ordering::Relaxed) {
                 return Err(StartError::Busy);
+            }
+            if self.full.load(Ordering::Relaxed) {
+                return Err(StartError::TenantFull("limit-exceeded: memory of the tenant".to_owned()));
             }
             if !self.starts_in.is_zero() {
                 sleep(self.starts_in).await;

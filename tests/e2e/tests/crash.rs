@@ -257,6 +257,26 @@ async fn every_call_that_began_ended_once(served: &mut Served, receiver: &Receiv
     let crashed = crashed.count();
     ensure!(crashed >= CALLS, "only {crashed} calls were ended by the start after the kill");
     println!("{} calls began and ended once, {crashed} of them by the start after the kill", started.len());
+    each_has_a_record(served, &started).await
+}
+
+/// As the running host's database has it.
+async fn each_has_a_record(served: &Served, started: &[String]) -> Result<()> {
+    /// Calls whose end was on the disk at the kill, and whose record, which follows it, was not.
+    const JUST_ENDED: usize = 5;
+
+    let (file, config) = (served.folder().join("calls.jsonl"), served.config().to_string_lossy().into_owned());
+    let mut export = Host::start(["meters", "export", "-c", &config, "-o", &file.to_string_lossy()])?;
+    ensure!(export.wait(LONG).await?.success(), "{}", export.last_lines());
+    let mut recorded = BTreeSet::new();
+    for line in fs::read_to_string(&file)?.lines() {
+        let record: Value = serde_json::from_str(line)?;
+        let call = record["call_id"].as_str().unwrap_or("").to_owned();
+        ensure!(started.contains(&call), "a record of a call that never began: {line}");
+        ensure!(recorded.insert(call), "a second record: {line}");
+    }
+    ensure!(recorded.len() + JUST_ENDED >= started.len(), "{} records of {} calls", recorded.len(), started.len());
+    println!("{} records of {} calls", recorded.len(), started.len());
     Ok(())
 }
 

@@ -139,7 +139,7 @@ pub struct HandlerPlan {
     pub name: HandlerName,
     /// Where its component comes from.
     pub source: Source,
-    /// The detached signature beside the component's file.
+    /// The detached signature beside the component's file; of one in a registry, that of its bytes, as `NAME.wasm.minisig`.
     pub signature: Option<FileRef>,
     /// Calls that it takes.
     pub routes: Vec<Route>,

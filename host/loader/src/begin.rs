@@ -7,7 +7,7 @@ use voxtra_artifacts::store::Standing;
 use voxtra_artifacts::{HandlerKey, Version};
 
 use crate::job::{Job, Refused};
-use crate::loader::{Loader, LoaderError, News, Serving, content, job_of, registry_content};
+use crate::loader::{Loader, LoaderError, News, Serving, content};
 use crate::snapshot::Component;
 use crate::trials::OnTrial;
 use crate::wanted::Wanted;
@@ -96,7 +96,7 @@ impl Loader {
             None if !self.options.waits_for_registries => return Ok(None),
             None => self.fetcher.wait(&reference).map_err(|error| Refused(error.to_string()))?.component,
         };
-        Ok(Some((job_of(key, wanted, wasm), registry_content(&wanted.file()))))
+        Ok(Some((self.signed_job(key, wanted, wasm)?, wanted.registry_content())))
     }
 
     /// What takes the calls, and what is tried beside it.

@@ -369,7 +369,7 @@ impl Loader {
                 }
             }
             Err(Refused(why)) => {
-                self.settler.judge(now, &key, registry_content(&wanted.file()));
+                self.settler.judge(now, &key, wanted.registry_content());
                 self.settler.done(now, &key, Outcome::Failed);
                 serving.news(News::Refused { key, why });
             }
@@ -379,13 +379,12 @@ impl Loader {
     /// A reference names content, so what has come by it once is not asked for again.
     fn start_fetching(&mut self, now: Instant, key: HandlerKey, reference: OciReference, serving: &mut dyn Serving) {
         let Some(wanted) = self.wanted.get(&key) else { return };
-        let (known, content) = (self.fetched_before(&key, &reference), registry_content(&wanted.file()));
-        let job = known.map(|wasm| job_of(&key, wanted, wasm));
+        let content = wanted.registry_content();
         if self.settler.judge(now, &key, content) != Verdict::Load {
             return;
         }
-        if let Some(job) = job {
-            return self.offer(now, job, serving);
+        if let Some(wasm) = self.fetched_before(&key, &reference) {
+            return self.take_bytes(now, key, wasm, serving);
         }
         self.fetching += 1;
         let done = self.finished.clone();
@@ -400,12 +399,10 @@ impl Loader {
         serving: &mut dyn Serving,
     ) {
         self.fetching = self.fetching.saturating_sub(1);
-        let Some(wanted) = self.wanted.get(&key) else { return self.settler.done(now, &key, Outcome::Changing) };
         match outcome {
             Ok(fetched) => {
                 self.hindrances.remove(&key);
-                let job = job_of(&key, wanted, fetched.component);
-                self.offer(now, job, serving);
+                self.take_bytes(now, key, fetched.component, serving);
             }
             Err(error) if error.is_passing() => {
                 self.settler.done(now, &key, Outcome::Hindered);
@@ -419,6 +416,14 @@ impl Loader {
                 self.settler.done(now, &key, Outcome::Failed);
                 serving.news(News::Refused { key, why: error.to_string() });
             }
+        }
+    }
+
+    fn take_bytes(&mut self, now: Instant, key: HandlerKey, wasm: Vec<u8>, serving: &mut dyn Serving) {
+        match self.wanted.get(&key).map(|wanted| self.signed_job(&key, wanted, wasm)) {
+            Some(Ok(job)) => self.offer(now, job, serving),
+            // Gone, or its signature has changed since the look.
+            Some(Err(_)) | None => self.settler.done(now, &key, Outcome::Changing),
         }
     }
 
@@ -461,9 +466,15 @@ impl Loader {
             return Err(Refused(format!("{}: it is in a registry and not in the directory", wanted.file())));
         };
         let wasm = file.read(&self.options.dir).map_err(|error| refused(&error))?;
+        self.signed_job(key, wanted, wasm)
+    }
+
+    /// A component as a job, with the signature beside it.
+    pub(crate) fn signed_job(&self, key: &HandlerKey, wanted: &Wanted, wasm: Vec<u8>) -> Result<Job, Refused> {
         let signature = wanted.signature.as_ref().map(|file| file.read(&self.options.dir)).transpose();
-        let signature = signature.map_err(|error| refused(&error))?;
-        Ok(Job { signature, ..job_of(key, wanted, wasm) })
+        let signature = signature.map_err(|error| Refused(error.to_string()))?;
+        let (file, signatures) = (wanted.file(), wanted.signatures.clone());
+        Ok(Job { key: key.clone(), kind: wanted.kind, file, wasm, signature, signatures })
     }
 
     /// The bytes that have come by this reference before, when they are kept.
@@ -568,17 +579,6 @@ impl Loader {
     }
 }
 
-/// A component as a job, without a signature.
-pub(crate) fn job_of(key: &HandlerKey, wanted: &Wanted, wasm: Vec<u8>) -> Job {
-    let (file, signatures) = (wanted.file(), wanted.signatures.clone());
-    Job { key: key.clone(), kind: wanted.kind, file, wasm, signature: None, signatures }
-}
-
 pub(crate) fn content(job: &Job) -> Content {
     Content::of(&[Some(&job.wasm), job.signature.as_deref()])
-}
-
-/// A reference is what it names.
-pub(crate) fn registry_content(reference: &str) -> Content {
-    Content::of(&[Some(reference.as_bytes())])
 }

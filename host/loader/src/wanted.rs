@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use voxtra_artifacts::HandlerKey;
 use voxtra_artifacts::oci::OciReference;
+use voxtra_artifacts::settle::Content;
 use voxtra_core::TenantId;
 use voxtra_directory::{Canary, ContentHash, Directory, FileRef, Signatures, Source};
 use voxtra_plugins::Kind;
@@ -16,7 +17,7 @@ use crate::snapshot::rule_name;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stamp {
     File(ContentHash, Option<ContentHash>),
-    Registry(String),
+    Registry(String, Option<ContentHash>),
 }
 
 /// A component that the directory names.
@@ -33,9 +34,10 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     pub(crate) fn stamp(&self) -> Stamp {
+        let signature = self.signature.as_ref().map(|file| file.content);
         match &self.source {
-            Source::File(file) => Stamp::File(file.content, self.signature.as_ref().map(|file| file.content)),
-            Source::Oci(reference) => Stamp::Registry(reference.clone()),
+            Source::File(file) => Stamp::File(file.content, signature),
+            Source::Oci(reference) => Stamp::Registry(reference.clone(), signature),
         }
     }
 
@@ -45,6 +47,12 @@ impl Wanted {
             Source::File(file) => file.path.display().to_string(),
             Source::Oci(reference) => reference.clone(),
         }
+    }
+
+    /// What one in a registry is: a reference is what it names, so that nothing has to be fetched to know it.
+    pub(crate) fn registry_content(&self) -> Content {
+        let signature = self.signature.as_ref().map(|file| file.content.as_bytes().as_slice());
+        Content::of(&[Some(self.file().as_bytes()), signature])
     }
 
     /// What is written down about where a version came from.

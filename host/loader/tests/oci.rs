@@ -9,6 +9,7 @@ mod rig;
 #[allow(dead_code)]
 mod stand_in;
 
+use std::io::Cursor;
 use std::time::{Duration, Instant};
 
 use voxtra_artifacts::Version;
@@ -150,13 +151,36 @@ fn what_must_not_be_fetched_or_does_not_fit_is_refused_with_a_reason() {
     let why = refused(&good, &|_| {});
     assert!(why.contains("not what was named"), "{why}");
     registry.state().answers.clear();
-    // A tenant that wants signatures gets none from a registry.
+    // A tenant that wants signatures gets nothing unsigned, from a registry either; nor what somebody else has signed.
     rig.put(
         "tenant.toml",
         b"[signatures]\nrequired = true\nkeys = [\"RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\"]\n",
     );
     let why = refused(&good, &|_| {});
     assert!(why.contains("sign"), "{why}");
+    rig.put("a.wasm.minisig", b"untrusted comment: none\nnonsense\ntrusted comment: none\nnonsense\n");
+    let other = refused(&good, &|_| {});
+    assert!(other.contains("signature") && other != why, "{other}");
+}
+
+#[test]
+fn what_a_trusted_key_has_signed_is_taken_from_a_registry() {
+    let rig = Rig::new("oci-signed");
+    let registry = registry(&rig);
+    let keys = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let signed = |number: usize| {
+        let bytes = Cursor::new(handler(number));
+        minisign::sign(Some(&keys.pk), &keys.sk, bytes, Some("today"), None).unwrap().into_string()
+    };
+    let key = keys.pk.to_base64();
+    rig.put("tenant.toml", format!("[signatures]\nrequired = true\nkeys = [\"{key}\"]\n").as_bytes());
+    rig.put("a.toml", pushed(&rig, &registry, 1, &Credentials::Anonymous).as_bytes());
+    rig.put("a.wasm.minisig", signed(2).as_bytes());
+    let (mut loader, mut heard) = rig.begin_with(allow(&registry.host(), Credentials::Anonymous));
+    until(&mut loader, &mut heard, "another's signature is refused", |heard| heard.refusals().len() == 1);
+    rig.put("a.wasm.minisig", signed(1).as_bytes());
+    loader.look(Instant::now(), &mut heard);
+    until(&mut loader, &mut heard, "it is taken", |heard| heard.now() == serves(1));
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl TenantReader<'_> {
         let (source, signature) = match (&manifest.file, &manifest.oci) {
             (_, Some((_, line))) if has_own => return Err(clash("oci", *line)),
             (Some((file, line)), None) if has_own && *file != own_file => return Err(clash("file", *line)),
-            (_, Some((reference, _))) => (Source::Oci(reference.clone()), None),
+            (_, Some((reference, _))) => (Source::Oci(reference.clone()), self.signature(&own_file)?),
             (Some((file, line)), None) if Kind::of(file.as_bytes()) != Some(Kind::Handler) => {
                 let why = format!("`file` names `{file}`, which is no handler but a rule; name a handler's component");
                 return Err(failed(Fault::at(*line, why)));
@@ -263,10 +263,12 @@ impl TenantReader<'_> {
     /// A component's file and the signature beside it, if there is one.
     fn signed(&mut self, file: &str) -> Result<(FileRef, Option<FileRef>), Failure> {
         let component = self.hash(file, self.host.max_component_bytes)?;
+        Ok((component, self.signature(file)?))
+    }
+
+    fn signature(&mut self, file: &str) -> Result<Option<FileRef>, Failure> {
         let signature_file = format!("{file}{SIGNATURE_ENDING}");
-        let is_signed = self.has(&signature_file);
-        let signature = is_signed.then(|| self.hash(&signature_file, MAX_SIGNATURE_BYTES)).transpose()?;
-        Ok((component, signature))
+        self.has(&signature_file).then(|| self.hash(&signature_file, MAX_SIGNATURE_BYTES)).transpose()
     }
 
     fn rule(&mut self, kind: Kind, name: &str) -> Option<RulePlan> {

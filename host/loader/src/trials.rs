@@ -96,9 +96,13 @@ impl Loader {
             }
             let author = Author::new(HOST, SystemTime::now()).saying(&ending.why);
             match self.versions.clear_canary(&ending.key, ending.end, &author) {
-                // Somebody else has ended it: what the store says counts at the next start, and nothing is tried any more.
-                Ok(_) | Err(StoreError::Change { .. }) => {
-                    self.end_trial(&ending, serving);
+                Ok(_) => {
+                    self.end_trial(ending, serving);
+                    changed = true;
+                }
+                // Somebody else has ended it in the store, which counts: nothing is tried any more.
+                Err(StoreError::Change { why, .. }) => {
+                    self.end_trial(Ending { end: CanaryEnd::Withdrawn, why: why.to_string(), ..ending }, serving);
                     changed = true;
                 }
                 Err(error) => {
@@ -117,10 +121,10 @@ impl Loader {
         self.endings.iter().map(|ending| ending.due).min()
     }
 
-    fn end_trial(&mut self, ending: &Ending, serving: &mut dyn Serving) {
-        let (key, version, why) = (ending.key.clone(), ending.version.clone(), ending.why.clone());
+    fn end_trial(&mut self, ending: Ending, serving: &mut dyn Serving) {
+        let Ending { key, version, end, why, .. } = ending;
         let Some(trial) = self.trials.remove(&key) else { return };
-        if ending.end != CanaryEnd::Promoted {
+        if end != CanaryEnd::Promoted {
             return serving.news(News::Withdrawn { key, version, why });
         }
         let from = self.loaded.insert(key.clone(), trial.component).map(|old| old.version().to_owned());

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
+use voxtra_core::TenantId;
 use wasmtime::Engine;
 
 use crate::precompiled::Authentic;
@@ -35,6 +36,15 @@ pub(crate) struct ContentHash([u8; 32]);
 impl ContentHash {
     pub(crate) fn of(wasm: &[u8]) -> Self {
         Self(Sha256::digest(wasm).into())
+    }
+
+    /// What a tenant's code is kept under. Each tenant has its own: how soon a component is there tells nobody whether
+    /// another tenant has the same one.
+    pub(crate) fn kept_for(self, tenant: &TenantId) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        hash.update(tenant.as_str().as_bytes());
+        Self(hash.finalize().into())
     }
 
     pub(crate) fn to_hex(self) -> String {
@@ -202,6 +212,17 @@ mod tests {
         cache.put(a, b"code of a");
         fs::copy(cache.path(a), cache.path(b)).unwrap();
         assert!(cache.get(b).is_none());
+        fs::remove_dir_all(&cache.dir).unwrap();
+    }
+
+    #[test]
+    fn a_tenant_does_not_find_what_another_has_compiled() {
+        let cache = cache("tenants");
+        let hash = ContentHash::of(b"wasm");
+        let (acme, beta) = (hash.kept_for(&"acme".into()), hash.kept_for(&"beta".into()));
+        cache.put(acme, b"code");
+        assert!(cache.get(beta).is_none() && cache.get(hash).is_none());
+        assert_eq!(cache.get(acme).unwrap().0, b"code");
         fs::remove_dir_all(&cache.dir).unwrap();
     }
 

@@ -18,6 +18,7 @@ pub mod powers;
 pub mod rule;
 pub mod runtime;
 pub mod tenant;
+pub mod threads;
 pub mod trap;
 
 mod cache;
@@ -46,4 +47,5 @@ pub use powers::Power;
 pub use rule::{ComponentLog, Decision, FilterComponent, OutgoingEvent, RouterComponent, RuleFailure, Verdict};
 pub use runtime::{PoolUsage, Runtime, RuntimeError};
 pub use tenant::{TenantShare, TenantUse};
+pub use threads::GuestThreads;
 pub use trap::{Trap, TrapKind};

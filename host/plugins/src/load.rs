@@ -224,7 +224,7 @@ impl Runtime {
     fn load(&self, wanted: Kind, tenant: &TenantId, name: &HandlerName, wasm: &[u8]) -> Result<Loaded, String> {
         check_preamble(wasm)?;
         let hash = ContentHash::of(wasm);
-        let (component, shape) = self.compile(hash, wasm)?;
+        let (component, shape) = self.compile(hash.kept_for(tenant), wasm)?;
         if shape.kind != wanted {
             return Err(wrong_kind(shape.kind, wanted));
         }
@@ -237,30 +237,30 @@ impl Runtime {
 
     /// From the cache when it is there. What is in the cache was checked when it was put there, and is checked again:
     /// the allow-list may have changed since.
-    fn compile(&self, hash: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), String> {
-        let cached = self.cache.as_ref().and_then(|cache| cache.get(hash));
+    fn compile(&self, kept: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), String> {
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(kept));
         if let Some(Ok(component)) = cached.map(|code| precompiled::load(&self.engine, &code)) {
             let shape = imports::check(&self.engine, &component)?;
             return Ok((component, shape));
         }
-        let Some(aside) = &self.options.compiler else { return self.compile_here(hash, wasm) };
+        let Some(aside) = &self.options.compiler else { return self.compile_here(kept, wasm) };
         let code = Authentic::of_own_compiler(aside::compile(aside, &self.options, wasm)?);
         let component = precompiled::load(&self.engine, &code).map_err(|error| {
             format!("the compiler is another version than this host ({}); restart the host", first_line(&error))
         })?;
         let shape = imports::check(&self.engine, &component)?;
         if let Some(cache) = &self.cache {
-            cache.put(hash, code.bytes());
+            cache.put(kept, code.bytes());
         }
         Ok((component, shape))
     }
 
-    fn compile_here(&self, hash: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), String> {
+    fn compile_here(&self, kept: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), String> {
         let component = Component::from_binary(&self.engine, wasm).map_err(|error| invalid(&error))?;
         let shape = imports::check(&self.engine, &component)?;
         if let Some(cache) = &self.cache {
             match component.serialize() {
-                Ok(code) => cache.put(hash, &code),
+                Ok(code) => cache.put(kept, &code),
                 Err(error) => tracing::warn!(%error, "a compiled component could not be kept"),
             }
         }

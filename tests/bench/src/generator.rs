@@ -1,7 +1,7 @@
 //! Callers that speak AudioSocket: each sends a frame of 20 ms every 20 ms, marked with a number, and notes when the
 //! same frame comes back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -39,6 +39,8 @@ pub(crate) struct Heard {
     pub(crate) delays_ns: Vec<u64>,
     pub(crate) sent: u64,
     pub(crate) late: u64,
+    /// Between the arrivals of two frames of one call, silence that the host fills in included.
+    pub(crate) gaps_ns: Vec<u64>,
 }
 
 /// The id of the caller with this number; a host under test expects the same ones.
@@ -56,19 +58,55 @@ pub(crate) fn run(
 ) -> Result<Heard> {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&tokio, async {
-        let heard = Rc::new(RefCell::new(Heard::default()));
+        let mut crowd = Crowd::connect(server, calls).await?;
+        crowd.speak(WARM_UP).await?;
+        at_start();
+        crowd.measure(measured).await?;
+        at_end();
+        crowd.leave().await
+    })
+}
+
+/// Callers on the line. Lives in a [`LocalSet`].
+pub(crate) struct Crowd {
+    callers: Vec<Caller>,
+    heard: Rc<RefCell<Heard>>,
+    /// Whether what comes now counts.
+    measuring: Rc<Cell<bool>>,
+}
+
+impl Crowd {
+    pub(crate) async fn connect(server: SocketAddr, calls: usize) -> Result<Self> {
+        let (heard, measuring) = (Rc::default(), Rc::default());
         let mut callers = Vec::with_capacity(calls);
         for n in 0..calls {
-            callers.push(Caller::connect(server, n, Rc::clone(&heard)).await?);
+            callers.push(Caller::connect(server, n, &heard, &measuring).await?);
         }
-        speak(&mut callers, WARM_UP, false).await?;
-        at_start();
-        speak(&mut callers, measured, true).await?;
-        at_end();
+        Ok(Self { callers, heard, measuring })
+    }
+
+    /// Speaks, and nobody counts.
+    pub(crate) async fn speak(&mut self, during: Duration) -> Result<()> {
+        speak(&mut self.callers, during, false).await
+    }
+
+    /// Speaks, and counts.
+    pub(crate) async fn measure(&mut self, during: Duration) -> Result<()> {
+        self.measuring.set(true);
+        let spoken = speak(&mut self.callers, during, true).await;
+        self.measuring.set(false);
+        spoken
+    }
+
+    /// What was counted since the last time.
+    pub(crate) fn heard(&self) -> Heard {
+        std::mem::take(&mut *self.heard.borrow_mut())
+    }
+
+    async fn leave(self) -> Result<Heard> {
         tokio::time::sleep(TAIL).await;
-        drop(callers);
-        Ok(std::mem::take(&mut *heard.borrow_mut()))
-    })
+        Ok(self.heard())
+    }
 }
 
 /// A twentieth of the callers speaks in each millisecond, as in life.
@@ -94,7 +132,12 @@ struct Caller {
 }
 
 impl Caller {
-    async fn connect(server: SocketAddr, n: usize, heard: Rc<RefCell<Heard>>) -> Result<Self> {
+    async fn connect(
+        server: SocketAddr,
+        n: usize,
+        heard: &Rc<RefCell<Heard>>,
+        measuring: &Rc<Cell<bool>>,
+    ) -> Result<Self> {
         let connection = TcpStream::connect(server).await.with_context(|| format!("caller {n} cannot connect"))?;
         connection.set_nodelay(true)?;
         let (read, mut write) = connection.into_split();
@@ -102,7 +145,8 @@ impl Caller {
         hello.extend_from_slice(caller_id(n).as_bytes());
         write.write_all(&hello).await?;
         let sent = Rc::new(RefCell::new(Vec::new()));
-        tokio::task::spawn_local(listen(read, Rc::clone(&sent), Rc::clone(&heard)));
+        let (heard, measuring) = (Rc::clone(heard), Rc::clone(measuring));
+        tokio::task::spawn_local(listen(read, Rc::clone(&sent), Rc::clone(&heard), measuring));
         let mut frame = [0x11; FRAME_BYTES];
         frame[..HEADER_BYTES].copy_from_slice(&[KIND_AUDIO_8_KHZ, 1, 0x40]);
         frame[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&MARK);
@@ -118,12 +162,21 @@ impl Caller {
     }
 }
 
-async fn listen(mut read: OwnedReadHalf, sent: Rc<RefCell<Vec<Option<Instant>>>>, heard: Rc<RefCell<Heard>>) {
+async fn listen(
+    mut read: OwnedReadHalf,
+    sent: Rc<RefCell<Vec<Option<Instant>>>>,
+    heard: Rc<RefCell<Heard>>,
+    measuring: Rc<Cell<bool>>,
+) {
     let mut buffer = Vec::with_capacity(16 << 10);
+    let mut last = None;
     while let Ok(1..) = read.read_buf(&mut buffer).await {
         let now = Instant::now();
         let mut at = 0;
         while let Some(frame) = next_frame(&buffer, &mut at) {
+            if let Some(before) = last.replace(now).filter(|_| measuring.get()) {
+                heard.borrow_mut().gaps_ns.push(now.duration_since(before).as_nanos() as u64);
+            }
             if let Some(said) = marked(frame).and_then(|number| sent.borrow_mut().get_mut(number)?.take()) {
                 let delay = now.duration_since(said);
                 let mut heard = heard.borrow_mut();

@@ -1,12 +1,15 @@
 //! The host under test: the real switchboard, sandbox, media threads and AudioSocket server, with a stand-in for the PBX
 //! that has nothing to do but to say that calls are there.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime as Tokio};
 use tokio::sync::Mutex;
 use voxtra_ari::audiosocket::{AudioSocketServer, ServerOptions};
@@ -17,7 +20,7 @@ use voxtra_core::{
     BoxFuture, CallError, CallId, Direction, Event, EventSink, HandlerName, HangupCause, Leg, LegEvent, LegEvents,
     MediaLink, NewLeg, PlaybackId, RecordingId, Snoop, Switchboard, TenantId,
 };
-use voxtra_plugins::{Catalog, Runtime, RuntimeOptions};
+use voxtra_plugins::{Catalog, GuestThreads, Runtime, RuntimeOptions};
 use voxtra_session::router::DEFAULT_NAME;
 use voxtra_session::{Host, HostOptions, Router, Runtimes};
 use voxtra_telephony::media::{AttachedMedia, MediaEvents, MediaThreads};
@@ -35,45 +38,62 @@ const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
 /// Serves so many echo calls until it is killed.
 pub(crate) fn serve(echo: &Path, calls: usize) -> Result<()> {
-    let guests = guest_runtime()?;
+    let guests = GuestThreads::default().start()?;
     let control = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     control.block_on(async {
         let host = host(echo, &guests)?;
-        let media = MediaThreads::start(1)?;
-        let options = ServerOptions::default();
-        let server = Arc::new(AudioSocketServer::bind("127.0.0.1:0".parse()?, options).await?);
-        let ready = Arc::new(AtomicUsize::new(0));
-        let mut lines: Vec<Arc<dyn LegEvents>> = Vec::with_capacity(calls);
-        for n in 0..calls {
-            let leg = StandIn::new(n, &server, &media, &ready);
-            let new = NewLeg {
-                id: CallId::from(format!("bench-{n}")),
-                app: APP.into(),
-                caller_id: n.to_string(),
-                called_number: "echo".into(),
-                direction: Direction::Inbound,
-                answered: false,
-                leg: Arc::clone(&leg) as Arc<dyn Leg>,
-                exchange: FakeExchange::new(),
-            };
-            let events = host.incoming(new).context("the host refuses a call")?;
-            leg.report_to(&events);
-            lines.push(events);
-        }
-        // A connection whose call has not asked for its audio yet would be turned away.
-        while ready.load(Ordering::Relaxed) < calls {
-            tokio::time::sleep(POLL).await;
-        }
-        announce(server.local_addr());
+        let desk = Desk::open().await?;
+        let _lines = desk.take_calls(&host, APP, calls).await?;
+        announce(desk.server.local_addr());
         std::future::pending::<()>().await;
         Ok(())
     })
 }
 
-/// As the product's own: one thread for each processor.
-fn guest_runtime() -> Result<Tokio> {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    Ok(Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
+/// Where the calls' audio comes in.
+pub(crate) struct Desk {
+    pub(crate) server: Arc<AudioSocketServer>,
+    pub(crate) media: Arc<MediaThreads>,
+}
+
+impl Desk {
+    pub(crate) async fn open() -> Result<Self> {
+        let media = MediaThreads::start(1)?;
+        let server = AudioSocketServer::bind("127.0.0.1:0".parse()?, ServerOptions::default()).await?;
+        Ok(Self { server: Arc::new(server), media })
+    }
+
+    /// The calls of the generator's callers, once all of them wait for their audio: a connection that nobody waits for
+    /// would be turned away. They last as long as what is returned.
+    pub(crate) async fn take_calls(&self, host: &Host, app: &str, calls: usize) -> Result<Vec<Arc<dyn LegEvents>>> {
+        let ready = Arc::new(AtomicUsize::new(0));
+        let mut lines: Vec<Arc<dyn LegEvents>> = Vec::with_capacity(calls);
+        for n in 0..calls {
+            let leg = StandIn::new(n, self, &ready);
+            let events = host.incoming(new_leg(&leg, format!("bench-{n}"), app, "echo"));
+            let events = events.context("the host refuses a call")?;
+            leg.report_to(&events);
+            lines.push(events);
+        }
+        while ready.load(Ordering::Relaxed) < calls {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(lines)
+    }
+}
+
+/// A leg as the stand-in reports it.
+pub(crate) fn new_leg(leg: &Arc<StandIn>, id: String, app: &str, called_number: &str) -> NewLeg {
+    NewLeg {
+        id: CallId::from(id),
+        app: app.into(),
+        caller_id: leg.n.to_string(),
+        called_number: called_number.into(),
+        direction: Direction::Inbound,
+        answered: false,
+        leg: Arc::clone(leg) as Arc<dyn Leg>,
+        exchange: FakeExchange::new(),
+    }
 }
 
 fn host(echo: &Path, guests: &Tokio) -> Result<Arc<Host>> {
@@ -85,53 +105,70 @@ fn host(echo: &Path, guests: &Tokio) -> Result<Arc<Host>> {
     Ok(Host::new(HostOptions::default(), handlers, Router::single(APP), Arc::new(Nowhere), runtimes))
 }
 
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl EventSink for Nowhere {
     fn emit(&self, _event: Event) {}
 }
 
-/// A leg whose audio is an AudioSocket connection of the generator.
-struct StandIn {
+/// A leg whose audio is an AudioSocket connection: of the generator, or one that it makes to itself.
+pub(crate) struct StandIn {
     n: usize,
     server: Arc<AudioSocketServer>,
     media: Arc<MediaThreads>,
-    /// How many legs wait for their audio connection.
-    ready: Arc<AtomicUsize>,
+    /// How many legs wait for their audio connection; none: this one makes its own.
+    ready: Option<Arc<AtomicUsize>>,
     open: Mutex<Option<AttachedMedia>>,
     events: OnceLock<Weak<dyn LegEvents>>,
 }
 
 impl StandIn {
-    fn new(
-        n: usize,
-        server: &Arc<AudioSocketServer>,
-        media: &Arc<MediaThreads>,
-        ready: &Arc<AtomicUsize>,
-    ) -> Arc<Self> {
+    fn new(n: usize, desk: &Desk, ready: &Arc<AtomicUsize>) -> Arc<Self> {
+        Self::with(n, desk, Some(Arc::clone(ready)))
+    }
+
+    /// A leg that nobody else calls. `n` is nobody else's, either.
+    pub(crate) fn alone(n: usize, desk: &Desk) -> Arc<Self> {
+        Self::with(n, desk, None)
+    }
+
+    fn with(n: usize, desk: &Desk, ready: Option<Arc<AtomicUsize>>) -> Arc<Self> {
         Arc::new(Self {
             n,
-            server: Arc::clone(server),
-            media: Arc::clone(media),
-            ready: Arc::clone(ready),
+            server: Arc::clone(&desk.server),
+            media: Arc::clone(&desk.media),
+            ready,
             open: Mutex::default(),
             events: OnceLock::new(),
         })
     }
 
-    fn report_to(&self, events: &Arc<dyn LegEvents>) {
+    pub(crate) fn report_to(&self, events: &Arc<dyn LegEvents>) {
         let _ = self.events.set(Arc::downgrade(events));
     }
 
     async fn connect(&self, rate_hz: u32) -> Result<MediaLink> {
         let expected = self.server.expect_within(caller_id(self.n), HELLO_LIMIT)?;
-        self.ready.fetch_add(1, Ordering::Relaxed);
+        match &self.ready {
+            Some(ready) => drop(ready.fetch_add(1, Ordering::Relaxed)),
+            None => drop(tokio::spawn(listen_and_say_nothing(self.server.local_addr(), self.n))),
+        }
         let events = self.events.get().cloned();
         let attached = self.media.attach_audiosocket(expected.await?, rate_hz, Arc::new(Lost(events)))?;
         let link = attached.link.clone();
         *self.open.lock().await = Some(attached);
         Ok(link)
     }
+}
+
+/// The other end of a leg's own connection, until it is closed.
+async fn listen_and_say_nothing(server: SocketAddr, n: usize) -> std::io::Result<()> {
+    let mut connection = TcpStream::connect(server).await?;
+    connection.write_all(&[0x01, 0, 16]).await?;
+    connection.write_all(caller_id(n).as_bytes()).await?;
+    let mut heard = [0; 8_192];
+    while connection.read(&mut heard).await? > 0 {}
+    Ok(())
 }
 
 struct Lost(Option<Weak<dyn LegEvents>>);

@@ -2,14 +2,17 @@
 //!
 //! `cargo xtask bench [--json]` builds the guests and runs this.
 
+mod attacks;
 mod bare;
 mod echo;
 mod generator;
 mod host_side;
+mod many;
 mod report;
 mod sandbox;
 mod setup;
 mod stats;
+mod swaps;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -19,10 +22,20 @@ use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "\
 usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
+       voxtra-bench --handlers TENANTS
+       voxtra-bench --swaps
+       voxtra-bench --attacks [--short | --only WORD] [--table FILE]
 
   --json       one JSON object instead of the table
   --calls N,…  how many echo calls at once                          [50,200,500]
   --seconds S  how long each echo run is measured                   [10]
+  --handlers N ten handlers in each of N tenants, and nothing else
+  --swaps      new versions, and nothing else
+  --attacks    the attacks of handlers, and the audio of others meanwhile;
+               fails when an outcome or the audio is not as it has to be
+  --short      a few of them
+  --only WORD  those whose name holds the word
+  --table FILE writes the table there, as Markdown
 
 VOXTRA_BIN names the host under real calls                          [target/release/voxtra]
 VOXTRA_GUESTS names the folder of built guests                      [target/guests]";
@@ -36,6 +49,8 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    // As the compiler of a host under test: nothing else runs then.
+    voxtra_plugins::compile_as_child();
     match command() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -51,6 +66,17 @@ fn command() -> Result<()> {
         // The two servers under test are processes of their own, so that their CPU time can be told apart.
         Some("serve-host") => host_side::serve(&guests().join("echo.wasm"), count(args.next())?),
         Some("serve-bare") => bare::serve_echo(),
+        Some("serve-attacks") => attacks::serve(count(args.next())?, count(args.next())?),
+        Some("serve-many") => many::serve(args),
+        Some("--handlers") => {
+            print!("{}", report::many_table(&many::measure(&minimal(), count(args.next())?, many::HANDLERS)?));
+            Ok(())
+        }
+        Some("--swaps") => {
+            print!("{}", report::swaps_table(&swaps::measure(&minimal())?));
+            Ok(())
+        }
+        Some("--attacks") => attacks::run(&attacks::Options::parse(args)?),
         first => run(&parse(first.map(str::to_owned).into_iter().chain(args))?),
     }
 }
@@ -67,7 +93,13 @@ fn run(options: &Options) -> Result<()> {
     let webhooks = webhooks::measure()?;
     eprintln!("bench: calls from a real Asterisk, more and more a second");
     let setup = setup::measure(&guests().join("echo.wasm"))?;
-    let report = report::Report { sandbox, echo, webhooks, setup };
+    eprintln!("bench: new versions");
+    let swaps = swaps::measure(&minimal())?;
+    eprintln!("bench: very many handlers");
+    let many = many::measure(&minimal(), many::TENANTS, many::HANDLERS)?;
+    eprintln!("bench: attacks");
+    let attacks = attacks::measure(&attacks::Options::short())?;
+    let report = report::Report { sandbox, echo, webhooks, setup, swaps, many, attacks };
     if options.json {
         println!("{}", report.to_json())
     } else {
@@ -109,6 +141,11 @@ fn count(text: Option<String>) -> Result<usize> {
 /// The folder of built guests.
 fn guests() -> PathBuf {
     std::env::var_os("VOXTRA_GUESTS").map_or_else(|| PathBuf::from("target/guests"), PathBuf::from)
+}
+
+/// The handler of which there are many.
+fn minimal() -> PathBuf {
+    guests().join("minimal.wasm")
 }
 
 /// Reads a guest, or says what to do.

@@ -2,9 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::attacks::{self, Measured};
 use crate::echo::{Echo, Side};
+use crate::many::Many;
 use crate::sandbox::Sandbox;
 use crate::setup::CallSetup;
+use crate::swaps::Swaps;
 use crate::webhooks::Webhooks;
 
 /// All that was measured.
@@ -13,13 +16,17 @@ pub(crate) struct Report {
     pub(crate) echo: Vec<Echo>,
     pub(crate) webhooks: Webhooks,
     pub(crate) setup: CallSetup,
+    pub(crate) swaps: Swaps,
+    pub(crate) many: Many,
+    pub(crate) attacks: Vec<Measured>,
 }
 
 impl Report {
     pub(crate) fn to_json(&self) -> String {
         let (s, w, c) = (&self.sandbox, &self.webhooks, &self.setup);
         let echo: Map<String, Value> = self.echo.iter().map(|e| (e.calls.to_string(), echo_json(e))).collect();
-        let report = json!({
+        let (swaps, many) = (&self.swaps, &self.many);
+        let mut report = json!({
             "instance_ns_p50": s.instance_ns,
             "bare_instance_ns_p50": s.bare_instance_ns,
             "host_call_ns_p50": s.host_call_ns,
@@ -36,7 +43,20 @@ impl Report {
             "bare_caller_setup_us_p99": c.bare_caller_us_p99,
             "webhook_events_per_second": w.host_per_second,
             "bare_webhook_events_per_second": w.bare_per_second,
+            "calls_per_second_instances": s.instances_per_second,
+            "bare_calls_per_second_instances": s.bare_instances_per_second,
+            "swap_ms_p50": swaps.ms_p50,
+            "swap_ms_p99": swaps.ms_p99,
+            "start_1000_handlers_ms": many.start_ms,
+            "idle_bytes_1000_handlers": many.idle_bytes,
+            "idle_bytes_no_handler": many.empty_bytes,
+            "virtual_calls": many.calls,
+            "virtual_calls_ms": many.calls_ms,
         });
+        if let (Some(worst), Some(report)) = (attacks::worst(&self.attacks), report.as_object_mut()) {
+            report.insert("frame_p99_us_quiet".to_owned(), worst.quiet_us_p99().into());
+            report.insert("frame_p99_us_attack".to_owned(), worst.attack_us_p99().into());
+        }
         report.to_string()
     }
 
@@ -62,6 +82,10 @@ impl Report {
         table += &format!("{:<34}{:>12}\n", "  StasisStart to audio, us p50", c.setup_us_p50);
         table += &format!("{:<34}{:>12}\n", "  StasisStart to audio, us p99", c.setup_us_p99);
         table += &row("webhook events a second", w.host_per_second as f64, w.bare_per_second as f64, 0);
+        table += &row("instances a second", s.instances_per_second as f64, s.bare_instances_per_second as f64, 0);
+        table += &swaps_table(&self.swaps);
+        table += &many_table(&self.many);
+        table += &attacks::to_table(&self.attacks);
         table
     }
 
@@ -69,6 +93,30 @@ impl Report {
     fn memory_bytes_per_call(&self) -> u64 {
         self.echo.iter().max_by_key(|e| e.calls).map(|e| e.host.bytes_per_call).unwrap_or_default()
     }
+}
+
+/// For a terminal.
+pub(crate) fn swaps_table(swaps: &Swaps) -> String {
+    let mut table = format!("{:<34}{:>12}\n", "last byte to first call, ms p50", swaps.ms_p50);
+    table += &format!("{:<34}{:>12}\n", "last byte to first call, ms p99", swaps.ms_p99);
+    table
+}
+
+/// For a terminal.
+pub(crate) fn many_table(many: &Many) -> String {
+    let mut table = format!("{} handlers\n", many.handlers);
+    for (what, figure) in [
+        ("  start from the cache, ms", many.start_ms),
+        ("  the slowest start, ms", many.slowest_start_ms),
+        ("  idle memory, bytes", many.idle_bytes),
+        ("  idle memory without them, bytes", many.empty_bytes),
+        ("  calls in virtual time", many.calls),
+        ("  what they took, ms", many.calls_ms),
+        ("  what they lasted, s", many.talked_s),
+    ] {
+        table += &format!("{what:<34}{figure:>12}\n");
+    }
+    table
 }
 
 fn echo_json(echo: &Echo) -> Value {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use voxtra_core::{HandlerName, TenantId};
@@ -19,13 +19,17 @@ const WARM_UP: usize = 1_000;
 const HOST_CALLS: u32 = 100_000;
 const ROUNDS: usize = 20;
 
-/// In nanoseconds, p50.
+/// In nanoseconds, p50, but for the last two.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sandbox {
     pub(crate) instance_ns: u64,
     pub(crate) bare_instance_ns: u64,
     pub(crate) host_call_ns: u64,
     pub(crate) bare_host_call_ns: u64,
+    /// Instances made and dropped in a second by one thread, with all limits on: calls that a core could begin and end if
+    /// they did nothing.
+    pub(crate) instances_per_second: u64,
+    pub(crate) bare_instances_per_second: u64,
 }
 
 /// Measures both on a runtime like the one that guests run on.
@@ -36,9 +40,14 @@ pub(crate) fn measure(echo: &Path) -> Result<Sandbox> {
         let caller = caller()?;
         // Alternating halves: what else the machine does falls on both alike.
         let (mut ours, mut bare, mut calls, mut bare_calls) = (vec![], vec![], vec![], vec![]);
+        let (mut took, mut bare_took) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..2 {
-            ours.extend(instances(&wasm).await?);
-            bare.extend(bare_instances(&wasm).await.map_err(engine_error)?);
+            let (times, all) = instances(&wasm).await?;
+            ours.extend(times);
+            took += all;
+            let (times, all) = bare_instances(&wasm).await.map_err(engine_error)?;
+            bare.extend(times);
+            bare_took += all;
             calls.extend(host_calls(&caller).await?);
             bare_calls.extend(bare_host_calls(&caller).await.map_err(engine_error)?);
         }
@@ -47,39 +56,55 @@ pub(crate) fn measure(echo: &Path) -> Result<Sandbox> {
             bare_instance_ns: percentile(&mut bare, 0.5),
             host_call_ns: percentile(&mut calls, 0.5),
             bare_host_call_ns: percentile(&mut bare_calls, 0.5),
+            instances_per_second: per_second(took),
+            bare_instances_per_second: per_second(bare_took),
         })
     })
 }
 
-async fn instances(wasm: &[u8]) -> Result<Vec<u64>> {
+/// Of both halves.
+fn per_second(took: Duration) -> u64 {
+    (2.0 * INSTANCES as f64 / took.as_secs_f64()) as u64
+}
+
+/// How long each took to make, and all of them to make and to drop.
+async fn instances(wasm: &[u8]) -> Result<(Vec<u64>, Duration)> {
     let handler = load(wasm, Limits::default())?;
     let call = Arc::new(FakeCall::new());
     let mut times = Vec::with_capacity(INSTANCES);
-    for _ in 0..WARM_UP + INSTANCES {
+    let mut all = Instant::now();
+    for n in 0..WARM_UP + INSTANCES {
+        if n == WARM_UP {
+            all = Instant::now();
+        }
         let call: Arc<FakeCall> = Arc::clone(&call);
         let began = Instant::now();
         let instance = handler.instantiate(call).await?;
         times.push(began.elapsed().as_nanos() as u64);
         drop(instance);
     }
-    Ok(times.split_off(WARM_UP))
+    Ok((times.split_off(WARM_UP), all.elapsed()))
 }
 
-async fn bare_instances(wasm: &[u8]) -> wasmtime::Result<Vec<u64>> {
+async fn bare_instances(wasm: &[u8]) -> wasmtime::Result<(Vec<u64>, Duration)> {
     let engine = bare_engine()?;
     let component = Component::new(&engine, wasm)?;
     let mut linker = Linker::<()>::new(&engine);
     linker.define_unknown_imports_as_traps(&component)?;
     let pre = linker.instantiate_pre(&component)?;
     let mut times = Vec::with_capacity(INSTANCES);
-    for _ in 0..WARM_UP + INSTANCES {
+    let mut all = Instant::now();
+    for n in 0..WARM_UP + INSTANCES {
+        if n == WARM_UP {
+            all = Instant::now();
+        }
         let began = Instant::now();
         let mut store = Store::new(&engine, ());
         let instance = pre.instantiate_async(&mut store).await?;
         times.push(began.elapsed().as_nanos() as u64);
         drop((instance, store));
     }
-    Ok(times.split_off(WARM_UP))
+    Ok((times.split_off(WARM_UP), all.elapsed()))
 }
 
 async fn host_calls(caller: &[u8]) -> Result<Vec<u64>> {

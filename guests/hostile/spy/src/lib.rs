@@ -5,6 +5,7 @@
 //! | `surroundings` | environment, arguments, folders, files, standard input | nothing is there |
 //! | `clocks` | how finely time can be told: the smallest step of each clock | coarse |
 //! | `store` | keys of other tenants, by every name that might lead there | its own, or nothing |
+//! | `others` | what the note `known` names of another tenant (`KIND:ID` with blanks between; `KIND` is `store`, `recording`, `batch`, `call`, `bridge` or `prompt`), its events, its notes | `denied`, or nothing |
 //! | `ids` | batches, recordings and sinks of others, by guessing | refused, or nothing |
 //! | `seeds` | whether two instances draw the same random numbers | told, to be compared |
 //! | `statics` | what a former instance has left in its own variables | nothing |
@@ -42,6 +43,7 @@ fn handle(call: &Call) -> Result<()> {
         "surroundings" => surroundings(&mut report),
         "clocks" => clocks(&mut report),
         "store" => others_keys(&mut report),
+        "others" => known_of_others(call, &mut report),
         "ids" => guessed_ids(call, &mut report),
         "seeds" => report.got("seed", std::hash::RandomState::new().hash_one(0).to_string()),
         "statics" => report.got("calls before", CALLS.fetch_add(1, Ordering::Relaxed).to_string()),
@@ -128,6 +130,47 @@ fn others_keys(report: &mut Report<'_>) {
         report.host(format!("get {key}"), found);
         report.host(format!("keys {key}"), store::keys(key, 100).map(|keys| keys.join(" ")));
     }
+}
+
+/// Somebody has told this tenant what the other one's things are called.
+fn known_of_others(call: &Call, report: &mut Report<'_>) {
+    let known = call.metadata("known").unwrap_or_default();
+    for named in known.split_whitespace() {
+        let Some((kind, id)) = named.split_once(':') else { continue };
+        match kind {
+            "store" => {
+                let found = store::get(id).map(|entry| entry.map_or_else(|| "nothing".to_owned(), text_of));
+                report.host(format!("get {id}"), found);
+                report.host(format!("delete {id}"), store::delete(id).map(|was| was.to_string()));
+            }
+            "recording" => report.host(format!("recording {id}"), call.play(format!("recording:{id}"))),
+            "prompt" => report.host(format!("prompt {id}"), call.play(format!("file:{id}"))),
+            "batch" => {
+                let batch = StartedBatch::of(id);
+                report.host(format!("batch {id}"), batch.status().map(|_| String::new()));
+                report.host(format!("cancel {id}"), batch.cancel());
+            }
+            // Nothing takes the id of a call or a bridge; these are what comes nearest.
+            "call" | "bridge" => {
+                report.host(format!("transfer to {kind} {id}"), call.transfer_to(id));
+                report.host(format!("dial {kind} {id}"), call.originate(Originate::to(id)).map(drop));
+                let record = call.play(format!("recording:{id}"));
+                report.host(format!("play {kind} {id}"), record);
+                report.host(format!("batch of {kind} {id}"), StartedBatch::of(id).status().map(|_| String::new()));
+            }
+            _ => report.got(named, "is no kind that is known here"),
+        }
+    }
+    report.host("every key", store::keys("", u32::MAX).map(|keys| keys.join(" ")));
+    let notes: Vec<String> = call.metadata_list().into_iter().map(|(name, _)| name).collect();
+    report.got("notes", notes.join(" "));
+    // Whatever happens in the other's calls meanwhile.
+    let event = call.next_event(Duration::from_millis(1_500)).map(|event| format!("{event:?}"));
+    report.host("event", event);
+}
+
+fn text_of(entry: store::Entry) -> String {
+    entry.text().unwrap_or("bytes").to_owned()
 }
 
 fn guessed_ids(call: &Call, report: &mut Report<'_>) {

@@ -21,15 +21,13 @@ pub(crate) mod tenants;
 pub(crate) mod trials;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime as Tokio};
 use voxtra_core::EventSink;
 use voxtra_core::store::{FakeStore, Quota};
-use voxtra_plugins::{Aside, CompileLimits, Handler, Limits, Runtime, RuntimeOptions};
+use voxtra_plugins::{Aside, CompileLimits, GuestThreads, Handler, Limits, Runtime, RuntimeOptions};
 use voxtra_session::{Host, HostPorts, Runtimes};
 
 use crate::config::{self, Config, Lookup};
@@ -49,13 +47,9 @@ pub(crate) fn control_runtime() -> anyhow::Result<Tokio> {
     runtime.context("the control threads cannot be started; free memory")
 }
 
-/// The runtime on which guest code runs, and nothing else: one thread for each processor.
+/// The runtime on which guest code runs, and nothing else: one thread for each processor, behind all others.
 pub(crate) fn guest_runtime() -> anyhow::Result<Tokio> {
-    let threads = thread::available_parallelism().map_or(2, usize::from);
-    let number = AtomicUsize::new(1);
-    let name = move || format!("voxtra-guest-{}", number.fetch_add(1, Ordering::Relaxed));
-    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name_fn(name).enable_all().build();
-    runtime.context("the handlers' threads cannot be started; free memory")
+    GuestThreads::default().start().context("the handlers' threads cannot be started; free memory")
 }
 
 /// The switchboard of calls for a plan.

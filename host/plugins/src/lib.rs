@@ -47,5 +47,5 @@ pub use powers::Power;
 pub use rule::{ComponentLog, Decision, FilterComponent, OutgoingEvent, RouterComponent, RuleFailure, Verdict};
 pub use runtime::{PoolUsage, Runtime, RuntimeError};
 pub use tenant::{TenantShare, TenantUse};
-pub use threads::GuestThreads;
+pub use threads::{GuestRuntime, GuestThreads, Guests};
 pub use trap::{Trap, TrapKind};

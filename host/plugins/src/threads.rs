@@ -1,45 +1,82 @@
 //! The threads on which guest code runs, and nothing else.
 //!
 //! They stand back behind every other thread of the host: a guest that spins has nothing to gain but what the threads that
-//! move audio, and those that own calls, leave over. The kernel then wakes a media thread at once where it would otherwise
-//! let a spinning guest finish its slice of some milliseconds.
+//! move audio, and those that own calls, leave over.
+//!
+//! There are two lanes. Guests begin in the first, where a handler waits for a few microseconds until it has its turn. One
+//! that runs on and on is sent to the second, whose threads get what the first leaves over, and comes back when it has
+//! behaved for a while. So guests that compute wait for each other, and those that only answer do not wait for them. A
+//! tenant whose guests have just been sent there begins its next ones there.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::io;
+use std::panic::resume_unwind;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use rustix::process::{getpriority_process, setpriority_process};
-use tokio::runtime::{Builder, Runtime as Tokio};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::{Builder, Handle, Runtime as Tokio};
+use tokio::task::JoinHandle;
+use voxtra_core::TenantId;
+
+/// A guest that has run for so long without a pause runs on and on.
+const LONG: Duration = Duration::from_millis(3);
+
+/// A guest that has paused so often without having run for long in between comes back.
+const SHORT_POLLS: u32 = 20;
+
+/// For so long a tenant's next guests begin in the second lane.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// Tenants that are remembered before the oldest are forgotten.
+const MAX_REMEMBERED: usize = 1_024;
 
 /// How the threads of guests are set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuestThreads {
-    /// How many. Default one for each processor.
+    /// How many in each lane. Default one for each processor.
     pub threads: usize,
-    /// How far they stand back, as `nice` counts: 0 (like everybody else) to 19 (only what nobody wants). Default 10: on a
-    /// machine that is full they get about a tenth of what a thread of the host gets, and all that is left.
+    /// How far the first lane stands back, as `nice` counts: 0 (like everybody else) to 19 (only what nobody wants). Default
+    /// 2: about two thirds of what a thread of the host gets.
     pub niceness: i32,
+    /// How far the second lane stands back. Default 19: 1.5 % of what a thread of the host gets, and all that is left.
+    pub long_niceness: i32,
 }
 
 impl Default for GuestThreads {
     fn default() -> Self {
-        Self { threads: std::thread::available_parallelism().map_or(2, usize::from), niceness: 10 }
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        Self { threads, niceness: 2, long_niceness: 19 }
     }
 }
 
 impl GuestThreads {
-    /// The runtime for guests: threads named `voxtra-guest-1` and so on.
+    /// Both lanes: threads named `voxtra-guest-1` and so on, and `voxtra-long-1`.
     ///
     /// # Errors
     /// When the threads cannot be started. A priority that cannot be changed is no error: it costs punctuality only.
-    pub fn start(self) -> io::Result<Tokio> {
-        let number = AtomicUsize::new(1);
-        Builder::new_multi_thread()
-            .worker_threads(self.threads.max(1))
-            .thread_name_fn(move || format!("voxtra-guest-{}", number.fetch_add(1, Ordering::Relaxed)))
-            .on_thread_start(move || stand_back(self.niceness))
-            .enable_all()
-            .build()
+    pub fn start(self) -> io::Result<GuestRuntime> {
+        let first = lane("voxtra-guest", self.threads, self.niceness)?;
+        let second = lane("voxtra-long", self.threads, self.long_niceness)?;
+        let lanes = Lanes { second: second.handle().clone(), sent: Mutex::default() };
+        let guests = Guests { first: first.handle().clone(), lanes: Some(Arc::new(lanes)) };
+        Ok(GuestRuntime { first, second, guests })
     }
+}
+
+fn lane(name: &'static str, threads: usize, niceness: i32) -> io::Result<Tokio> {
+    let number = AtomicUsize::new(1);
+    Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name_fn(move || format!("{name}-{}", number.fetch_add(1, Ordering::Relaxed)))
+        .on_thread_start(move || stand_back(niceness))
+        .enable_all()
+        .build()
 }
 
 /// On Linux a priority is a thread's own, whatever the call is named after.
@@ -52,17 +89,283 @@ fn stand_back(niceness: i32) {
     }
 }
 
+/// The threads of guests; they end with it.
+#[derive(Debug)]
+pub struct GuestRuntime {
+    first: Tokio,
+    second: Tokio,
+    guests: Guests,
+}
+
+impl GuestRuntime {
+    /// Where guests are started.
+    #[must_use]
+    pub fn guests(&self) -> Guests {
+        self.guests.clone()
+    }
+
+    /// The first lane, for guest code that is over soon by its own limits.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        self.first.handle()
+    }
+
+    /// Ends without waiting for guests that run.
+    pub fn shutdown_background(self) {
+        self.first.shutdown_background();
+        self.second.shutdown_background();
+    }
+}
+
+/// Starts guests where they may run.
+#[derive(Clone)]
+pub struct Guests {
+    first: Handle,
+    lanes: Option<Arc<Lanes>>,
+}
+
+impl fmt::Debug for Guests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guests").field("has_two_lanes", &self.lanes.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl From<Handle> for Guests {
+    /// One lane: a runtime that is shared, as in tests and simulated calls.
+    fn from(first: Handle) -> Self {
+        Self { first, lanes: None }
+    }
+}
+
+struct Lanes {
+    second: Handle,
+    /// When a guest of the tenant was sent to the second lane last.
+    sent: Mutex<HashMap<TenantId, Instant>>,
+}
+
+impl Lanes {
+    fn is_busy(&self, tenant: &TenantId) -> bool {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.get(tenant).is_some_and(|at| at.elapsed() < REMEMBERED)
+    }
+
+    fn sends(&self, tenant: &TenantId) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.len() >= MAX_REMEMBERED {
+            sent.retain(|_, at| at.elapsed() < REMEMBERED);
+        }
+        sent.insert(tenant.clone(), Instant::now());
+    }
+}
+
+impl Guests {
+    /// The first lane.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.first
+    }
+
+    /// Runs a guest of a tenant to its end, now in one lane, now in the other.
+    pub fn spawn_for<F>(&self, tenant: &TenantId, guest: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.lanes {
+            Some(lanes) => self.first.spawn(in_lanes(Arc::clone(lanes), tenant.clone(), Box::pin(guest))),
+            None => self.first.spawn(guest),
+        }
+    }
+}
+
+async fn in_lanes<F>(lanes: Arc<Lanes>, tenant: TenantId, mut guest: Pin<Box<F>>) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let mut is_long = lanes.is_busy(&tenant);
+    loop {
+        if !is_long {
+            guest = match UntilLong(Some(guest)).await {
+                Left::Done(output) => return output,
+                Left::Moves(guest) => guest,
+            };
+        }
+        lanes.sends(&tenant);
+        is_long = false;
+        let (told, of) = (Arc::clone(&lanes), tenant.clone());
+        let again = move || told.sends(&of);
+        let mut there = Aborted(lanes.second.spawn(UntilShort { guest: Some(guest), short: 0, long: again }));
+        guest = match (&mut there.0).await {
+            Ok(Left::Done(output)) => return output,
+            Ok(Left::Moves(guest)) => guest,
+            Err(lost) if lost.is_panic() => resume_unwind(lost.into_panic()),
+            // The runtime is going.
+            Err(_) => std::future::pending().await,
+        };
+    }
+}
+
+struct Aborted<T>(JoinHandle<T>);
+
+impl<T> Drop for Aborted<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+enum Left<F: Future> {
+    Done(F::Output),
+    Moves(Pin<Box<F>>),
+}
+
+/// How long a poll takes of its thread's own time: who is put aside by the machine does not run.
+struct Ran {
+    began: Instant,
+    thread: Duration,
+}
+
+impl Ran {
+    fn begin() -> Self {
+        Self { began: Instant::now(), thread: thread_time() }
+    }
+
+    fn is_long(&self) -> bool {
+        self.began.elapsed() >= LONG && thread_time().saturating_sub(self.thread) >= LONG
+    }
+}
+
+fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    let (s, ns) = (u64::try_from(now.tv_sec).unwrap_or_default(), u32::try_from(now.tv_nsec).unwrap_or_default());
+    Duration::new(s, ns)
+}
+
+/// Runs a guest until it runs on and on.
+struct UntilLong<F>(Option<Pin<Box<F>>>);
+
+impl<F: Future> Future for UntilLong<F> {
+    type Output = Left<F>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Left<F>> {
+        let Some(guest) = &mut self.0 else { return Poll::Pending };
+        let ran = Ran::begin();
+        if let Poll::Ready(output) = guest.as_mut().poll(cx) {
+            return Poll::Ready(Left::Done(output));
+        }
+        if !ran.is_long() {
+            return Poll::Pending;
+        }
+        self.0.take().map_or(Poll::Pending, |guest| Poll::Ready(Left::Moves(guest)))
+    }
+}
+
+/// Runs a guest until it has behaved for a while.
+struct UntilShort<F, L> {
+    guest: Option<Pin<Box<F>>>,
+    short: u32,
+    /// Told of each poll that was long.
+    long: L,
+}
+
+impl<F: Future, L: Fn() + Unpin> Future for UntilShort<F, L> {
+    type Output = Left<F>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Left<F>> {
+        let Some(guest) = &mut self.guest else { return Poll::Pending };
+        let ran = Ran::begin();
+        if let Poll::Ready(output) = guest.as_mut().poll(cx) {
+            return Poll::Ready(Left::Done(output));
+        }
+        if ran.is_long() {
+            (self.long)();
+            self.short = 0;
+            return Poll::Pending;
+        }
+        self.short += 1;
+        if self.short < SHORT_POLLS {
+            return Poll::Pending;
+        }
+        self.guest.take().map_or(Poll::Pending, |guest| Poll::Ready(Left::Moves(guest)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn thread_name() -> String {
+        std::thread::current().name().unwrap_or_default().to_owned()
+    }
+
+    fn run_on() {
+        let began = thread_time();
+        while thread_time() - began < LONG * 2 {
+            std::hint::black_box(0);
+        }
+    }
+
     #[test]
     fn guests_stand_back_and_nobody_else_does() {
         let before = getpriority_process(None).unwrap();
-        let guests = GuestThreads { threads: 1, niceness: 7 }.start().unwrap();
-        let theirs = guests.block_on(async { tokio::spawn(async { getpriority_process(None) }).await });
-        assert_eq!(theirs.unwrap().unwrap(), (before + 7).min(19));
+        let guests = GuestThreads { threads: 1, niceness: 3, long_niceness: 7 }.start().unwrap();
+        let acme = TenantId::from("acme");
+        let theirs = guests.guests().spawn_for(&acme, async {
+            let first = getpriority_process(None).unwrap();
+            run_on();
+            tokio::task::yield_now().await;
+            (first, getpriority_process(None).unwrap())
+        });
+        let (first, second) = guests.handle().block_on(theirs).unwrap();
+        assert_eq!((first, second), ((before + 3).min(19), (before + 7).min(19)));
         assert_eq!(getpriority_process(None).unwrap(), before);
+    }
+
+    #[test]
+    fn who_runs_on_and_on_goes_to_the_second_lane_and_comes_back_when_it_behaves() {
+        let guests = GuestThreads::default().start().unwrap();
+        let (acme, beta) = (TenantId::from("acme"), TenantId::from("beta"));
+        let went = guests.guests().spawn_for(&acme, async {
+            let mut names = vec![thread_name()];
+            run_on();
+            tokio::task::yield_now().await;
+            names.push(thread_name());
+            for _ in 0..2 * SHORT_POLLS {
+                tokio::task::yield_now().await;
+            }
+            names.push(thread_name());
+            names
+        });
+        let names = guests.handle().block_on(went).unwrap();
+        let lanes: Vec<_> = names.iter().map(|name| name.starts_with("voxtra-long")).collect();
+        assert_eq!(lanes, [false, true, false], "{names:?}");
+        let next = guests.guests().spawn_for(&acme, async { thread_name() });
+        assert!(guests.handle().block_on(next).unwrap().starts_with("voxtra-long"));
+        let others = guests.guests().spawn_for(&beta, async { thread_name() });
+        assert!(guests.handle().block_on(others).unwrap().starts_with("voxtra-guest"));
+    }
+
+    #[test]
+    fn a_guest_in_the_second_lane_is_stopped_like_any_other() {
+        struct Gone(std::sync::mpsc::Sender<()>);
+        impl Drop for Gone {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let guests = GuestThreads::default().start().unwrap();
+        let (sender, gone) = std::sync::mpsc::channel();
+        let held = Gone(sender);
+        let running = guests.guests().spawn_for(&"acme".into(), async move {
+            let _held = held;
+            loop {
+                run_on();
+                tokio::task::yield_now().await;
+            }
+        });
+        std::thread::sleep(LONG * 10);
+        running.abort();
+        gone.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::runtime::Handle;
 use voxtra_core::wire::timestamp;
 use voxtra_core::{BoxFuture, CallInfo, Event, TenantId};
 use voxtra_plugins::host::TenantHost;
-use voxtra_plugins::{Catalog, FilterComponent, OutgoingEvent, RouterComponent, Verdict};
+use voxtra_plugins::{Catalog, FilterComponent, Guests, OutgoingEvent, RouterComponent, Verdict};
 
 use crate::host::Host;
 use crate::ports::{Decision, EventFilters, FilterVerdict, RoutingRules};
@@ -34,7 +33,7 @@ impl Host {
 struct RouterRule {
     router: RouterComponent,
     tenant: Arc<dyn TenantHost>,
-    guests: Handle,
+    guests: Guests,
 }
 
 impl RoutingRules for RouterRule {
@@ -48,7 +47,7 @@ impl RoutingRules for RouterRule {
         call: &'a CallInfo,
     ) -> BoxFuture<'a, Result<Option<Decision>, String>> {
         let (router, tenant, call) = (self.router.clone(), Arc::clone(&self.tenant), call.clone());
-        let asked = self.guests.spawn(async move { router.route(tenant, &call).await });
+        let asked = self.guests.spawn_for(self.router.tenant(), async move { router.route(tenant, &call).await });
         Box::pin(async move {
             let named = |why: String| format!("the router {}: {why}", self.router.name());
             let answer = asked.await.map_err(|error| named(error.to_string()))?;
@@ -60,7 +59,7 @@ impl RoutingRules for RouterRule {
 
 struct ComponentFilter {
     filter: FilterComponent,
-    guests: Handle,
+    guests: Guests,
 }
 
 impl EventFilters for ComponentFilter {
@@ -70,7 +69,7 @@ impl EventFilters for ComponentFilter {
 
     fn filter<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<FilterVerdict, String>> {
         let (filter, question) = (self.filter.clone(), question(event));
-        let asked = self.guests.spawn(async move { filter.filter(&question).await });
+        let asked = self.guests.spawn_for(self.filter.tenant(), async move { filter.filter(&question).await });
         Box::pin(async move {
             let named = |why: String| format!("the filter {}: {why}", self.filter.name());
             let answer = asked.await.map_err(|error| named(error.to_string()))?;

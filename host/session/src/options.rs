@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use voxtra_core::HandlerName;
+use voxtra_plugins::Guests;
 
 use crate::breaker::BreakerOptions;
 
@@ -79,13 +80,13 @@ pub struct Runtimes {
     /// The calls' owner tasks: no guest code, no audio.
     pub control: Handle,
     /// The handlers. May be the same as `control` where a test or a simulated call has one thread for everything.
-    pub guests: Handle,
+    pub guests: Guests,
 }
 
 impl Runtimes {
     /// Everything on one runtime.
     pub fn single(handle: Handle) -> Self {
-        Self { control: handle.clone(), guests: handle }
+        Self { control: handle.clone(), guests: handle.into() }
     }
 }
 

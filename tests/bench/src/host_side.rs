@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime as Tokio};
+use tokio::runtime::Builder;
 use tokio::sync::Mutex;
 use voxtra_ari::audiosocket::{AudioSocketServer, ServerOptions};
 use voxtra_core::fake::FakeExchange;
@@ -20,7 +20,7 @@ use voxtra_core::{
     BoxFuture, CallError, CallId, Direction, Event, EventSink, HandlerName, HangupCause, Leg, LegEvent, LegEvents,
     MediaLink, NewLeg, PlaybackId, RecordingId, Snoop, Switchboard, TenantId,
 };
-use voxtra_plugins::{Catalog, GuestThreads, Runtime, RuntimeOptions};
+use voxtra_plugins::{Catalog, GuestRuntime, GuestThreads, Runtime, RuntimeOptions};
 use voxtra_session::router::DEFAULT_NAME;
 use voxtra_session::{Host, HostOptions, Router, Runtimes};
 use voxtra_telephony::media::{AttachedMedia, MediaEvents, MediaThreads};
@@ -96,12 +96,12 @@ pub(crate) fn new_leg(leg: &Arc<StandIn>, id: String, app: &str, called_number: 
     }
 }
 
-fn host(echo: &Path, guests: &Tokio) -> Result<Arc<Host>> {
+fn host(echo: &Path, guests: &GuestRuntime) -> Result<Arc<Host>> {
     let runtime = Runtime::new(RuntimeOptions::default())?;
     let wasm = crate::read_guest(echo)?;
     let handler = runtime.load_bytes(&TenantId::default(), &HandlerName::from(DEFAULT_NAME), &wasm)?;
     let handlers = Arc::new(Catalog::from_handlers([handler]));
-    let runtimes = Runtimes { control: tokio::runtime::Handle::current(), guests: guests.handle().clone() };
+    let runtimes = Runtimes { control: tokio::runtime::Handle::current(), guests: guests.guests() };
     Ok(Host::new(HostOptions::default(), handlers, Router::single(APP), Arc::new(Nowhere), runtimes))
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn measure(guest: &Path) -> Result<Swaps> {
     let mut loader = Loader::open(runtime, guests.handle().clone(), options)?;
     loader.begin(&mut Served(None))?;
     let seen: Arc<Seen> = Arc::default();
-    let runtimes = Runtimes { control: control.handle().clone(), guests: guests.handle().clone() };
+    let runtimes = Runtimes { control: control.handle().clone(), guests: guests.guests() };
     let handlers = Arc::new(loader.snapshot().catalog);
     // The stand-in plays nothing, so that its calls fail: they only ask which version they get.
     let breaker = BreakerOptions { failures: 0, ..BreakerOptions::default() };

@@ -177,7 +177,7 @@ impl CallTask {
             account: Arc::clone(&self.shared.account),
             pressure: Arc::clone(&host.pressure),
         };
-        let mut hook = host.runtimes.guests.spawn(on_hangup(instance, starting, ended));
+        let mut hook = host.runtimes.guests.spawn_for(&self.shared.info.tenant, on_hangup(instance, starting, ended));
         let failure = match limited(self.stop.clone(), limit, HOOK_AT_LEAST, &mut hook).await {
             Some(Ok(Ok(Outcome::Returned))) => return false,
             Some(Ok(Ok(Outcome::Error(error)))) => error,

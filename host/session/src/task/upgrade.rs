@@ -89,7 +89,8 @@ impl CallTask {
         self.shared.mailbox.forget_upgrade();
         let shared = Arc::clone(&self.shared);
         let Some(next) = next else {
-            self.running = Some(host.runtimes.guests.spawn(go_on(instance, shared, state)));
+            self.running =
+                Some(host.runtimes.guests.spawn_for(&self.shared.info.tenant, go_on(instance, shared, state)));
             // It may have been told of a version that is gone again; of the next one it is told anew.
             return self.look_for_upgrade();
         };
@@ -102,7 +103,11 @@ impl CallTask {
             account: Arc::clone(&self.shared.account),
             pressure: Arc::clone(&host.pressure),
         };
-        self.running = Some(host.runtimes.guests.spawn(take_over(instance, starting, tenure, shared, state)));
+        self.running = Some(
+            host.runtimes
+                .guests
+                .spawn_for(&self.shared.info.tenant, take_over(instance, starting, tenure, shared, state)),
+        );
     }
 
     /// Notices that the next version has the call, when that is so: from now on it is the call's.
@@ -144,7 +149,7 @@ impl CallTask {
             self.upgrade.turned_down = Some(version.to_owned());
         }
         let shared = Arc::clone(&self.shared);
-        self.running = Some(host.runtimes.guests.spawn(go_on(instance, shared, state)));
+        self.running = Some(host.runtimes.guests.spawn_for(&self.shared.info.tenant, go_on(instance, shared, state)));
         self.look_for_upgrade();
     }
 

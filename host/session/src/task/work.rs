@@ -85,7 +85,8 @@ impl CallTask {
             pressure: Arc::clone(&host.pressure),
         };
         let shared = Arc::clone(&self.shared);
-        self.running = Some(host.runtimes.guests.spawn(run_handler(starting, beginning, shared)));
+        self.running =
+            Some(host.runtimes.guests.spawn_for(&self.shared.info.tenant, run_handler(starting, beginning, shared)));
         // It may have been replaced since the call was routed.
         self.upgrade = Upgrade::default();
         self.look_for_upgrade();

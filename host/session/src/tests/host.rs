@@ -185,7 +185,7 @@ fn calls_on_many_threads_each_end_once() {
     })]);
     let sink = Arc::<RecordingEventSink>::default();
     let (started, told) = (Arc::clone(&handlers), Arc::clone(&sink));
-    let runtimes = Runtimes { control: control.handle().clone(), guests: guests.handle().clone() };
+    let runtimes = Runtimes { control: control.handle().clone(), guests: guests.handle().clone().into() };
     let host = Host::new(HostOptions::default(), started, Router::single("voxtra"), told, runtimes);
     let kit = Kit { host, sink, handlers, exchange: FakeExchange::new() };
     let legs: Vec<_> = (0..CALLS)

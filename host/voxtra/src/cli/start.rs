@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::level_filters::LevelFilter;
 use voxtra_core::Switchboard;
+use voxtra_plugins::Guests;
 use voxtra_services::recordings::Desk;
 use voxtra_session::{Host, HostDialler, Runtimes};
 use voxtra_telephony::asterisk::{AsteriskAdapter, ConnectReport};
@@ -88,7 +89,7 @@ pub(super) fn run(args: StartArgs, mut log: LogArgs) -> anyhow::Result<ExitCode>
     let control = host::control_runtime()?;
     let guests = host::guest_runtime()?;
     let begun = load_handlers(&args, &config, guests.handle(), control.handle())?;
-    let code = control.block_on(serve(&config, begun, guests.handle().clone()));
+    let code = control.block_on(serve(&config, begun, guests.guests()));
     // Whatever a guest still does, it has had its time.
     guests.shutdown_background();
     control.shutdown_background();
@@ -104,7 +105,7 @@ fn load_handlers(args: &StartArgs, config: &Config, guests: &Handle, network: &H
     Ok(begun)
 }
 
-async fn serve(written: &Config, begun: Begun, guests: Handle) -> anyhow::Result<ExitCode> {
+async fn serve(written: &Config, begun: Begun, guests: Guests) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let config = &handlers::with_tenants(written, &begun.snapshot.directory);
     let catalog = begun.snapshot.catalog.clone();

@@ -27,7 +27,7 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime as Tokio};
 use voxtra_core::EventSink;
 use voxtra_core::store::{FakeStore, Quota};
-use voxtra_plugins::{Aside, CompileLimits, GuestThreads, Handler, Limits, Runtime, RuntimeOptions};
+use voxtra_plugins::{Aside, CompileLimits, GuestRuntime, GuestThreads, Handler, Limits, Runtime, RuntimeOptions};
 use voxtra_session::{Host, HostPorts, Runtimes};
 
 use crate::config::{self, Config, Lookup};
@@ -48,7 +48,7 @@ pub(crate) fn control_runtime() -> anyhow::Result<Tokio> {
 }
 
 /// The runtime on which guest code runs, and nothing else: one thread for each processor, behind all others.
-pub(crate) fn guest_runtime() -> anyhow::Result<Tokio> {
+pub(crate) fn guest_runtime() -> anyhow::Result<GuestRuntime> {
     GuestThreads::default().start().context("the handlers' threads cannot be started; free memory")
 }
 

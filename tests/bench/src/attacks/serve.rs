@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tokio::runtime::{Builder, Runtime as Tokio};
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use voxtra_core::{CallId, Event, EventSink, EventType, HandlerName, Switchboard, TenantId};
 use voxtra_loader::{Keeper, Loader, LoaderOptions, News, Serving, Snapshot};
-use voxtra_plugins::{Aside, Catalog, CompileLimits, GuestThreads, Limits, Runtime, RuntimeOptions};
+use voxtra_plugins::{Aside, Catalog, CompileLimits, GuestRuntime, GuestThreads, Limits, Runtime, RuntimeOptions};
 use voxtra_session::{BreakerOptions, Host, HostOptions, Route, Router, Runtimes, TenantRoutes};
 use voxtra_test_support::files::TempDir;
 
@@ -85,7 +85,7 @@ struct Scene {
 }
 
 impl Scene {
-    async fn open(guests: &Tokio) -> Result<Self> {
+    async fn open(guests: &GuestRuntime) -> Result<Self> {
         let limits = CompileLimits { time: COMPILE_TIME, cpu: COMPILE_TIME * 4, ..CompileLimits::default() };
         let compiler = Some(Aside { program: std::env::current_exe()?, args: Vec::new(), limits });
         let tried = Runtime::new(RuntimeOptions { compiler, max_instances: 8, ..RuntimeOptions::default() })?;
@@ -98,7 +98,7 @@ impl Scene {
             breaker: BreakerOptions { failures: 0, ..BreakerOptions::default() },
             ..HostOptions::default()
         };
-        let runtimes = Runtimes { control: tokio::runtime::Handle::current(), guests: guests.handle().clone() };
+        let runtimes = Runtimes { control: tokio::runtime::Handle::current(), guests: guests.guests() };
         let handlers = Arc::new(handlers(&runtime)?);
         let host = Host::new(options, handlers, routes()?, Arc::clone(&ends), runtimes);
         Ok(Self {

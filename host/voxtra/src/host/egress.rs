@@ -296,6 +296,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use voxtra_directory::{Checks, HostCeiling, Scanner};
+
+    use super::super::checks;
     use super::*;
 
     fn config(text: &str) -> Config {
@@ -353,5 +356,64 @@ tenants:
         assert!(why("egress: {private_networks: [10.1.0.1/16]}").contains("is no network"));
         assert!(why("egress: {ceiling: {total_ms: 200000}}").contains("110000"));
         assert!(why("egress: {ca_files: [/nowhere/at/all.pem]}").contains("/nowhere/at/all.pem"));
+    }
+
+    /// A plugin directory of these files, as it is read.
+    fn directory(files: &[(&str, &str)]) -> Directory {
+        let root = std::env::temp_dir().join(format!("voxtra-egress-{}", uuid::Uuid::new_v4()));
+        for (place, text) in files {
+            let path = root.join(place);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let host = HostCeiling {
+            http: ceiling(&config("")),
+            checks: Checks { http_entry: checks::http_entry, ..Checks::default() },
+            ..HostCeiling::default()
+        };
+        let scan = Scanner::new(&root, host).scan(&Directory::default()).unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(scan.problems.len(), 0, "{:?}", scan.problems);
+        scan.directory
+    }
+
+    /// What becomes of a request: nothing leaves the machine, since what is allowed here is not public.
+    async fn refusal(http: &HandlersHttp, tenant: &str, handler: &str, url: &str) -> (Reason, String) {
+        let way = http.of_call(&TenantId::new(tenant), &HandlerName::new(handler));
+        let error = way.send(HttpRequest::new("GET", url)).await.unwrap_err();
+        (error.reason(), error.to_string())
+    }
+
+    #[tokio::test]
+    async fn tenants_and_handlers_may_what_their_files_say_and_what_is_gone_may_nothing() {
+        const ONE: &str = "http://10.0.0.1/";
+        const TWO: &str = "http://10.0.0.2/";
+
+        let http = HandlersHttp::new(&config(""), &Handle::current()).unwrap();
+        assert_eq!(refusal(&http, "acme", "wide", ONE).await.0, Reason::Off, "before anything was read");
+        http.set(&directory(&[
+            (
+                "acme/tenant.toml",
+                "[capabilities]\nstore = true\nhttp = { allow = ['http://10.0.0.1', 'http://10.0.0.2'] }\n",
+            ),
+            ("acme/wide.wasm", "w"),
+            ("acme/narrow.wasm", "n"),
+            ("acme/narrow.toml", "[capabilities.http]\nallow = ['http://10.0.0.1']\n"),
+            ("acme/none.wasm", "0"),
+            ("acme/none.toml", "[capabilities]\nstore = true\n"),
+            ("beta/default.wasm", "b"),
+        ]));
+        assert_eq!(refusal(&http, "acme", "wide", ONE).await.0, Reason::Address);
+        assert_eq!(refusal(&http, "acme", "wide", TWO).await.0, Reason::Address);
+        assert_eq!(refusal(&http, "acme", "narrow", ONE).await.0, Reason::Address);
+        let (reason, why) = refusal(&http, "acme", "narrow", TWO).await;
+        assert!(reason == Reason::Host && why.contains("the handler's"), "{why}");
+        for (tenant, handler) in [("acme", "none"), ("acme", "unknown"), ("beta", "default"), ("gamma", "wide")] {
+            assert_eq!(refusal(&http, tenant, handler, ONE).await.0, Reason::Off, "{tenant}/{handler}");
+        }
+        let call = http.of_call(&TenantId::new("acme"), &HandlerName::new("wide"));
+        http.set(&directory(&[("beta/default.wasm", "b")]));
+        let error = call.send(HttpRequest::new("GET", ONE)).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::Off, "a call that is up");
     }
 }

@@ -263,6 +263,8 @@ async fn serve_events(pbx: Arc<Pbx>, stream: TcpStream) {
     }
     let mut cut = pbx.cut.subscribe();
     let mut asked = String::new();
+    // The handshake's own type.
+    #[allow(clippy::result_large_err)]
     let note = |request: &Request, response: Response| {
         asked = request.uri().query().unwrap_or_default().to_owned();
         Ok(response)

@@ -356,6 +356,7 @@ impl CallTask {
         if let Some(end) = self.beginning_timed_out(now) {
             return Some(end);
         }
+        self.room_may_be_there(now);
         if let Some(end) = self.drain_timed_out(now) {
             return Some(end);
         }
@@ -368,8 +369,8 @@ impl CallTask {
         let hand_on = self.handing_on.as_ref().and_then(|handing_on| handing_on.deadline());
         let farewell = self.farewell.as_ref().map(|farewell| farewell.deadline);
         let begins_by = self.at_work.as_ref().and_then(AtWork::begins_by);
-        let drain_by = self.upgrade.drain_by();
-        let deadlines = [self.keys.deadline(), hand_on, rings_until, farewell, begins_by, drain_by];
+        let upgrade = self.upgrade.deadline();
+        let deadlines = [self.keys.deadline(), hand_on, rings_until, farewell, begins_by, upgrade];
         let soonest = deadlines.into_iter().flatten().min();
         soonest.map_or(self.call_limit(), |soonest| soonest.min(self.call_limit()))
     }

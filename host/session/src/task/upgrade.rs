@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use voxtra_core::EventType;
-use voxtra_plugins::Outcome;
+use voxtra_plugins::{Outcome, StartError};
 
 use super::failure::{Stage, one_line};
 use super::work::{AtWork, Starting};
@@ -26,6 +26,9 @@ const SAVE_LIMIT: Duration = Duration::from_secs(2);
 /// How long the next version may take to start, and to do something on the call.
 const TAKE_OVER_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a call waits that found no room for an instance of the next version, before it asks again.
+const ROOM_AFTER: Duration = Duration::from_secs(2);
+
 /// What is known of the versions beside the one that has the call.
 #[derive(Default)]
 pub(super) struct Upgrade {
@@ -37,10 +40,17 @@ pub(super) struct Upgrade {
     coming: Option<Arc<dyn HandlerVersion>>,
     /// A version that has turned this call down is not asked again.
     turned_down: Option<String>,
+    /// There was no room for the next version's instance; by then there may be.
+    room_at: Option<Instant>,
 }
 
 impl Upgrade {
-    pub(super) fn drain_by(&self) -> Option<Instant> {
+    /// When something of it is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.drain_by(), self.room_at].into_iter().flatten().min()
+    }
+
+    fn drain_by(&self) -> Option<Instant> {
         self.drain.map(|(by, _)| by)
     }
 }
@@ -75,6 +85,7 @@ impl CallTask {
         to.succession().mid_call
             && from.has_upgrade()
             && to.has_upgrade()
+            && self.upgrade.room_at.is_none()
             && self.upgrade.turned_down.as_deref() != Some(to.version())
             && !self.life.host.breakers.is_open(&key)
     }
@@ -138,9 +149,12 @@ impl CallTask {
     }
 
     /// The next version did not take the call: the one before goes on with its own state.
-    pub(super) fn turned_down(&mut self, instance: Metered, TurnedDown { why, state }: TurnedDown) {
+    pub(super) fn turned_down(&mut self, instance: Metered, TurnedDown { why, busy, state }: TurnedDown) {
         let host = Arc::clone(&self.life.host);
-        if let Some(next) = self.upgrade.coming.take() {
+        let next = self.upgrade.coming.take();
+        if busy {
+            self.upgrade.room_at = Some(Instant::now() + ROOM_AFTER);
+        } else if let Some(next) = next {
             // Not held against it where new calls are concerned.
             let version = next.version();
             self.report_error(&one_line(&format!(
@@ -151,6 +165,14 @@ impl CallTask {
         let shared = Arc::clone(&self.shared);
         self.running = Some(host.runtimes.guests.spawn_for(&self.shared.info.tenant, go_on(instance, shared, state)));
         self.look_for_upgrade();
+    }
+
+    /// Looks again whether there is room, when it is time to.
+    pub(super) fn room_may_be_there(&mut self, now: Instant) {
+        if self.upgrade.room_at.is_some_and(|at| now >= at) {
+            self.upgrade.room_at = None;
+            self.look_for_upgrade();
+        }
     }
 
     /// The call's version is not the current one and may not stay any longer: the failure policy takes the call.
@@ -185,13 +207,15 @@ impl CallTask {
 /// Why the next version did not take a call, and what the one before had saved.
 pub(super) struct TurnedDown {
     why: String,
+    /// It is not the version's doing.
+    busy: bool,
     state: Vec<u8>,
 }
 
 impl HandlerRun {
     /// The instance before lives.
-    fn turned_down(before: Metered, why: String, state: Vec<u8>) -> Self {
-        let turned_down = Some(TurnedDown { why, state });
+    fn turned_down(before: Metered, turned_down: TurnedDown) -> Self {
+        let turned_down = Some(turned_down);
         Self { instance: Some(before), turned_down, ..Self::new(Ok(Outcome::Returned)) }
     }
 }
@@ -230,8 +254,11 @@ async fn take_over(
     let late = || format!("it did nothing on the call for {} s", TAKE_OVER_LIMIT.as_secs());
     let mut next = match timeout_at(by, starting.instance()).await {
         Ok(Ok(next)) => next,
-        Ok(Err(error)) => return HandlerRun::turned_down(before, error.to_string(), state),
-        Err(_) => return HandlerRun::turned_down(before, late(), state),
+        Ok(Err(error)) => {
+            let busy = error == StartError::Busy;
+            return HandlerRun::turned_down(before, TurnedDown { why: error.to_string(), busy, state });
+        }
+        Err(_) => return HandlerRun::turned_down(before, TurnedDown { why: late(), busy: false, state }),
     };
     let mut before = Some(before);
     let outcome = {
@@ -258,7 +285,7 @@ async fn take_over(
     match (outcome, before) {
         (Err(why), Some(before)) => {
             drop(next);
-            HandlerRun::turned_down(before, why, state)
+            HandlerRun::turned_down(before, TurnedDown { why, busy: false, state })
         }
         (Err(why), None) => run_over(next, &shared, Outcome::Error(why)).await,
         (Ok(outcome), before) => {

@@ -87,8 +87,9 @@ impl CallTask {
         let shared = Arc::clone(&self.shared);
         self.running =
             Some(host.runtimes.guests.spawn_for(&self.shared.info.tenant, run_handler(starting, beginning, shared)));
-        // It may have been replaced since the call was routed.
+        // It may have been replaced since the call was routed; what a handler before it was told is not its own.
         self.upgrade = Upgrade::default();
+        self.shared.mailbox.forget_upgrade();
         self.look_for_upgrade();
     }
 

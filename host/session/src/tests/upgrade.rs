@@ -25,6 +25,8 @@ struct Version {
     restore: Restore,
     succession: Succession,
     starts: bool,
+    /// There is no room for so many times.
+    busy: Arc<AtomicUsize>,
     /// Instances that are there.
     up: Arc<AtomicUsize>,
     hooked: Arc<AtomicUsize>,
@@ -45,6 +47,7 @@ impl Version {
             restore: Arc::new(|_, _| Box::pin(async { Outcome::Error("it was not expected".into()) })),
             succession: MID_CALL,
             starts: true,
+            busy: Arc::default(),
             up: Arc::default(),
             hooked: Arc::default(),
         }
@@ -101,6 +104,9 @@ impl HandlerVersion for Version {
         Box::pin(async move {
             if !self.starts {
                 return Err(StartError::Failed("it is broken".to_owned()));
+            }
+            if self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| busy.checked_sub(1)).is_ok() {
+                return Err(StartError::Busy);
             }
             self.up.fetch_add(1, Ordering::Relaxed);
             let instance = VersionInstance { version: self.clone(), call, alive: true };
@@ -389,6 +395,29 @@ async fn the_old_version_goes_on_with_its_own_state_when_the_new_one_cannot() {
         kit.host.idle().await;
         assert_eq!((kit.end_reason().as_str(), kit.host.stats().handler_failures), ("caller-hung-up", 0), "{why}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_finds_no_room_for_the_next_version_asks_again() {
+    let notes = Notes::default();
+    let again = notes.clone();
+    let old = waiting("old", &notes).restores(move |call, _| {
+        let again = again.clone();
+        async move { until_upgrade(&call, &again).await }
+    });
+    let new = taking_over("new", &notes, SECOND);
+    new.busy.store(2, Ordering::Relaxed);
+    let kit = kit_with(&old);
+    let leg = kit.call("c1");
+    settle().await;
+    put(&kit, &new);
+    sleep(3 * SECOND).await;
+    assert_eq!((kit.host.calls()[0].version.as_str(), up(&old)), ("old", 1));
+    sleep(2 * SECOND).await;
+    assert_eq!((kit.host.calls()[0].version.as_str(), up(&old)), ("new", 0));
+    hang_up(&leg);
+    kit.host.idle().await;
+    assert!(!kit.kinds("c1").contains(&EventType::Error));
 }
 
 #[tokio::test(start_paused = true)]

@@ -191,6 +191,7 @@ async fn each_event_reaches_the_guest() {
         (HandlerEvent::RecordingFinished(recording), "ok recording-finished n 20 364"),
         (HandlerEvent::RecordingFailed(RecordingId::from("r"), "full".into()), "ok recording-failed r full"),
         (HandlerEvent::AnsweredBy(AnsweredBy::NotSure), "ok answered-by not-sure"),
+        (HandlerEvent::UpgradeReady, "ok upgrade-ready"),
         (
             HandlerEvent::Ended(EndReason::NotAnswered(HangupCause::Busy)),
             "ok ended EndReason::NotAnswered(HangupCause::Busy)",

@@ -4,6 +4,7 @@
 mod support;
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use support::{Folder, answering};
 
@@ -216,5 +217,50 @@ fn help_shows_examples() {
     for command in ["start", "check", "info", "init", "call", "demo"] {
         let help = folder.run(&[command, "--help"]);
         assert!(help.done().contains("Examples:"), "{help:?}");
+    }
+}
+
+/// A built guest, as for every test of the workspace.
+fn guest(name: &str) -> String {
+    let built_here = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
+    let guests = std::env::var_os("VOXTRA_GUESTS").map_or_else(built_here, PathBuf::from);
+    let path = guests.join(name).with_extension("wasm").canonicalize();
+    path.unwrap_or_else(|error| panic!("{name}: {error}; run `cargo xtask guests` first")).display().to_string()
+}
+
+#[test]
+fn inspect_says_in_plain_words_what_a_component_could_do() {
+    let folder = Folder::new();
+    let ran = folder.run(&["handlers", "inspect", &guest("switchboard")]);
+    let text = ran.done();
+    for part in [
+        "a handler for voxtra:call@0.1.0",
+        "It could, as far as its tenant may:",
+        "  place calls of its own (originate; needs originate and dial)",
+        "It could not:",
+        "  record its call",
+        "Nothing on its outside keeps this host from taking it.",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let ran = folder.run(&["handlers", "inspect", &guest("hostile/network"), "--json"]);
+    let json: serde_json::Value = serde_json::from_str(ran.done()).unwrap();
+    assert!(json["refused"].as_str().unwrap().contains("wasi:sockets"), "{json}");
+    assert_eq!(json["sha256"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn inspect_answers_to_what_is_no_component_in_one_sentence() {
+    let folder = Folder::new();
+    folder.write("text.wasm", "hello");
+    folder.write("cut.wasm", b"\0asm\x0d\0\x01\0\x07\xff\xff\xff\xff\x0f");
+    for (file, wanted) in [
+        ("text.wasm", "text.wasm: it is not WebAssembly"),
+        ("cut.wasm", "cut.wasm: it is no valid component"),
+        ("gone.wasm", "gone.wasm: the file is not there"),
+        (".", ".: it is not a file"),
+    ] {
+        let ran = folder.run(&["handlers", "inspect", file]);
+        assert!(ran.refused().contains(wanted), "{ran:?}");
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 use voxtra_e2e::caller::call;
 use voxtra_e2e::served::{ECHO, LONG, MINIMAL};
-use voxtra_e2e::{Reflector, Served, Setup, serve};
+use voxtra_e2e::{Reflector, Served, Setup, hear, recorded, serve};
 use voxtra_test_support::host::guests;
 use voxtra_test_support::{Host, Scenario, Sipp};
 
@@ -131,6 +131,43 @@ async fn a_bad_file_changes_nothing_and_the_last_good_version_outlives_a_kill() 
         assert_eq!(version_of_new_call(served).await?, good);
         let history = ask(&["history", "minimal"]).await?;
         ensure!(history.contains("rollback") && history.contains(&newest), "{history}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_goes_over_to_new_versions_in_its_middle_and_keeps_its_leg_and_its_count() -> Result<()> {
+    const COUNT: &str = "6000";
+    let name = "a_call_goes_over_to_new_versions_in_its_middle_and_keeps_its_leg_and_its_count";
+    serve(name, Setup { handlers: &[(COUNT, "key-count")], ..Setup::default() }, async |served| {
+        let tree = served.pbx.tree().clone();
+        put(&served.folder().join("plugins/key-count.toml"), b"upgrade = \"mid-call\"\n")?;
+        let phone = call(served.sip(), COUNT).await?;
+        let mut pressed = 0;
+        for n in 1..=3 {
+            phone.press_info("12").await?;
+            pressed += 2;
+            served.until("the keys are there", LONG, |log| log.count("dtmf.received") == pressed).await?;
+            let began = Instant::now();
+            put(&plugin(served, "key-count"), &version("key-count", n)?)?;
+            served.until("the call has gone over", LONG, |log| log.count("handler.upgraded") == n).await?;
+            println!("{name}: {:?} from the file to the call's new version", began.elapsed());
+        }
+        // A version that cannot take calls over gets the new ones only.
+        let before = served.host.count("new calls get another version");
+        put(&plugin(served, "key-count"), &version("minimal", 1)?)?;
+        swapped(served, before).await?;
+        phone.press_info("3#").await?;
+        hear(phone.rtp(), "digits/7", &recorded(&tree, "digits/7")?, 0.0, LONG).await?;
+        ensure!(phone.wait_for_bye(LONG).await, "the call is still up");
+        served.until_over(1).await?;
+        let counted: Vec<_> = served.log.of_kind("custom").map(|event| event.data["data"].to_string()).collect();
+        assert_eq!(counted, [r#"{"keys":7}"#]);
+        let versions: Vec<_> = served.log.of_kind("handler.upgraded").map(|event| event.text("version")).collect();
+        assert_eq!((versions.len(), served.log.count("call.answered")), (3, 1));
+        assert_eq!(served.log.reasons(), [("handler-returned".to_owned(), 1)].into());
+        assert_eq!(served.log.handler_lines("goes on at").count(), 3);
         Ok(())
     })
     .await

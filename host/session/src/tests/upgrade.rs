@@ -438,7 +438,8 @@ async fn a_new_version_that_fails_once_it_has_the_call_fails_as_any_handler() {
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_cannot_save_fails_and_one_that_had_finished_has_finished() {
     type Saved = Result<Option<Vec<u8>>, Outcome>;
-    let cases: [(fn() -> Saved, &str, &str); 3] = [
+    type Case = (fn() -> Saved, &'static str, &'static str);
+    let cases: [Case; 3] = [
         (|| Err(Outcome::Error("its state could not be saved: no".into())), "handler-failed", "could not be saved"),
         (|| Err(trap()), "handler-failed", "panicked"),
         (|| Ok(None), "handler-returned", ""),

@@ -27,7 +27,8 @@ pub(crate) struct Retained {
     held: u64,
     /// Handed on; leaves evenly, the limit's worth in [`PASSING`].
     passing: u64,
-    since: Instant,
+    /// Since when, while there is any.
+    since: Option<Instant>,
 }
 
 impl Retained {
@@ -39,7 +40,7 @@ impl Retained {
             shared: 0,
             held: 0,
             passing: 0,
-            since: Instant::now(),
+            since: None,
         }
     }
 
@@ -60,7 +61,7 @@ impl Retained {
     /// Something that others have now.
     pub(crate) fn pass_on(&mut self, bytes: usize) -> Result<(), CallError> {
         self.room(bytes)?;
-        self.passing = self.passing.saturating_add(bytes as u64);
+        self.add_passing(bytes as u64);
         Ok(())
     }
 
@@ -82,7 +83,9 @@ impl Retained {
     pub(crate) fn let_go_later(&mut self, handle: u32) {
         self.let_pass();
         let bytes = self.let_go(handle);
-        self.passing = self.passing.saturating_add(bytes);
+        if bytes > 0 {
+            self.add_passing(bytes);
+        }
     }
 
     /// A note takes the place of another of `before` bytes.
@@ -104,16 +107,24 @@ impl Retained {
 
     fn let_pass(&mut self) {
         if self.passing == 0 {
-            self.since = Instant::now();
+            self.since = None;
             return;
         }
         let now = Instant::now();
-        let elapsed_ms = u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX);
+        let since = *self.since.get_or_insert(now);
+        let elapsed_ms = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
         let gone = self.most.saturating_mul(elapsed_ms) / (PASSING.as_millis() as u64);
         if gone > 0 {
             self.passing = self.passing.saturating_sub(gone);
-            self.since = now;
+            self.since = Some(now);
         }
+    }
+
+    fn add_passing(&mut self, bytes: u64) {
+        if self.passing == 0 {
+            self.since = Some(Instant::now());
+        }
+        self.passing = self.passing.saturating_add(bytes);
     }
 }
 

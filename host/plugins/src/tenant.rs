@@ -1,5 +1,5 @@
 //! What all of a tenant's instances may use up together: running time in a second, memory, and their share of the threads
-//! when these are full. One [`TenantQuota`] a tenant, shared by its instances; its figures can be changed under way.
+//! when these are full. One quota a tenant, shared by its instances; its figures can be changed under way.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -77,12 +77,13 @@ impl Tenants {
 
     /// From now on.
     pub(crate) fn set(&self, others: TenantShare, named: impl IntoIterator<Item = (TenantId, TenantShare)>) {
+        let named: HashMap<TenantId, TenantShare> = named.into_iter().collect();
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         inner.others = others;
         // Who has nothing that is alive and no figures of its own is forgotten.
-        inner.tenants.retain(|_, known| {
+        inner.tenants.retain(|tenant, known| {
             known.is_named = false;
-            Arc::strong_count(&known.quota) > 1
+            named.contains_key(tenant) || Arc::strong_count(&known.quota) > 1
         });
         for (tenant, share) in named {
             let made = || Known { quota: TenantQuota::new(&tenant, share, &self.turns), is_named: true };
@@ -350,7 +351,10 @@ mod tests {
         tenants.set(TenantShare { weight: 3, ..TenantShare::default() }, []);
         assert_eq!(quota.weight(), 3);
         assert!(Arc::ptr_eq(&quota, &tenants.of(&acme)), "while something of it is alive it stays the same");
+        quota.charge(7 * MS);
         drop(quota);
+        tenants.set(TenantShare::default(), [(acme.clone(), TenantShare::default())]);
+        assert_eq!(tenants.used(&acme).cpu, Duration::from_millis(7), "who is named is not forgotten");
         tenants.set(TenantShare::default(), []);
         assert!(tenants.inner.read().unwrap().tenants.is_empty());
     }

@@ -340,7 +340,7 @@ impl Inner {
                 Start::Rules { rules, fallback, missing, metadata: routed.metadata.clone() }
             }
         };
-        if let Some(reason) = this.pressure.too_busy(this.options.start_budget) {
+        if let Some(reason) = this.pressure.too_busy(&routed.tenant, this.options.start_budget) {
             this.counters.refused_busy();
             return Err(Refusal { reason, cause: HangupCause::Congestion });
         }

@@ -75,7 +75,7 @@ impl CallTask {
             return;
         }
         self.spared = false;
-        let beginning = Arc::new(host.pressure.begins());
+        let beginning = Arc::new(host.pressure.begins(&self.shared.info.tenant));
         let begins = Some((Arc::downgrade(&beginning), Instant::now() + host.options.start_budget));
         self.at_work = Some(AtWork { handler: Arc::clone(&handler), key, begins });
         let starting = Starting {

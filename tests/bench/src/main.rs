@@ -35,7 +35,8 @@ usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
                fails when an outcome or the audio is not as it has to be
   --short      a few of them
   --only WORD  those whose name holds the word
-  --table FILE writes the table there, as Markdown
+  --table FILE writes the table there, as Markdown; the whole one goes
+               to docs/attacks.md otherwise
 
 VOXTRA_BIN names the host under real calls                          [target/release/voxtra]
 VOXTRA_GUESTS names the folder of built guests                      [target/guests]";

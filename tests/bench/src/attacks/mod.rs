@@ -11,6 +11,7 @@ mod serve;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::task::LocalSet;
+use voxtra_test_support::files::workspace_dir;
 
 use crate::generator::Crowd;
 use crate::stats::percentile;
@@ -25,6 +27,9 @@ use rows::{By, ROWS, Row};
 
 pub(crate) use report::{Measured, to_markdown, to_table, worst};
 pub(crate) use serve::serve;
+
+/// Where the whole table is kept.
+const TABLE: &str = "docs/attacks.md";
 
 /// Calls of the other tenant.
 const VICTIMS: usize = 100;
@@ -93,8 +98,11 @@ impl Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let measured = measure(options)?;
     print!("{}", to_table(&measured));
-    if let Some(file) = &options.table {
-        std::fs::write(file, to_markdown(&measured)).with_context(|| format!("{file} cannot be written"))?;
+    let is_whole = !options.short && options.only.is_none();
+    let table = options.table.as_ref().map(PathBuf::from).or_else(|| is_whole.then(|| workspace_dir().join(TABLE)));
+    if let Some(file) = table {
+        let written = std::fs::write(&file, to_markdown(&measured));
+        written.with_context(|| format!("{} cannot be written", file.display()))?;
     }
     let faults: Vec<_> = measured.iter().filter_map(Measured::fault).collect();
     ensure!(faults.is_empty(), "{}", faults.join("\n"));
@@ -116,6 +124,7 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Measured>> {
             let mut best: Option<Measured> = None;
             for _ in 0..TRIES {
                 let now = row_once(&mut host, &mut crowd, number, row, &outcome).await?;
+                eprintln!("bench:   {} us, during the attack {} us", now.quiet_us_p99(), now.attack_us_p99());
                 if best.as_ref().is_none_or(|best| now.ratio() < best.ratio()) {
                     best = Some(now);
                 }

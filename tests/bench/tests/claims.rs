@@ -1,0 +1,31 @@
+//! What the figures have to hold whatever the machine, by the program that measures them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::process::Command;
+
+fn bench(args: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_voxtra-bench")).args(args).env("VOXTRA_GUESTS", guests()).output();
+    let output = output.unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), said)
+}
+
+fn guests() -> std::path::PathBuf {
+    voxtra_test_support::files::guests()
+}
+
+/// The few that hurt the most; `cargo xtask bench --attacks` has all of them.
+#[test]
+fn frames_of_a_hundred_calls_come_on_time_while_another_tenant_attacks() {
+    let (is_good, said) = bench(&["--attacks", "--short"]);
+    println!("{said}");
+    assert!(is_good, "{said}");
+}
+
+/// Ten calls over each of two hundred handlers in twenty tenants; the figures are of ten hundred.
+#[test]
+fn every_one_of_very_many_handlers_takes_its_calls_after_a_start_from_the_cache() {
+    let (is_good, said) = bench(&["--handlers", "20"]);
+    println!("{said}");
+    assert!(is_good && said.contains("calls in virtual time") && said.contains("2000"), "{said}");
+}

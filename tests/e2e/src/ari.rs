@@ -36,11 +36,24 @@ impl Ari {
     /// # Errors
     /// When it takes longer than [`STUCK_AFTER`], or the answer is no 200 with JSON.
     pub async fn get(&self, resource: &str) -> Result<Value> {
-        let answer = timeout(STUCK_AFTER, self.ask(resource)).await;
-        let answer = answer.with_context(|| format!("GET {resource} is stuck for {STUCK_AFTER:?}"))??;
+        self.request("GET", resource).await
+    }
+
+    /// Places a call past the host: from an endpoint such as `Local/100@stasis-APP` to an extension of a context.
+    ///
+    /// # Errors
+    /// As [`Ari::get`].
+    pub async fn originate(&self, endpoint: &str, extension: &str, context: &str) -> Result<()> {
+        let to = format!("channels?endpoint={endpoint}&extension={extension}&context={context}&priority=1");
+        self.request("POST", &to).await.map(drop)
+    }
+
+    async fn request(&self, method: &str, resource: &str) -> Result<Value> {
+        let answer = timeout(STUCK_AFTER, self.ask(method, resource)).await;
+        let answer = answer.with_context(|| format!("{method} {resource} is stuck for {STUCK_AFTER:?}"))??;
         let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end of its head")?;
-        ensure!(head.starts_with("HTTP/1.1 200"), "GET {resource}: {}", head.lines().next().unwrap_or(""));
-        serde_json::from_str(body).with_context(|| format!("GET {resource}: {body}"))
+        ensure!(head.starts_with("HTTP/1.1 200"), "{method} {resource}: {}", head.lines().next().unwrap_or(""));
+        serde_json::from_str(body).with_context(|| format!("{method} {resource}: {body}"))
     }
 
     /// Where Asterisk listens for the audio of every SIP call that is up.
@@ -63,12 +76,12 @@ impl Ari {
         Ok(ports)
     }
 
-    async fn ask(&self, resource: &str) -> Result<String> {
+    async fn ask(&self, method: &str, resource: &str) -> Result<String> {
         let mut connection = TcpStream::connect(&self.host).await?;
         let (host, key) = (&self.host, &self.key);
         let separator = if resource.contains('?') { '&' } else { '?' };
         let request = format!(
-            "GET /ari/{resource}{separator}api_key={key} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            "{method} /ari/{resource}{separator}api_key={key} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
         connection.write_all(request.as_bytes()).await?;
         let mut answer = String::new();

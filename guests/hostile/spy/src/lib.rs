@@ -152,10 +152,8 @@ fn known_of_others(call: &Call, report: &mut Report<'_>) {
             }
             // Nothing takes the id of a call or a bridge; these are what comes nearest.
             "call" | "bridge" => {
-                report.host(format!("transfer to {kind} {id}"), call.transfer_to(id));
                 report.host(format!("dial {kind} {id}"), call.originate(Originate::to(id)).map(drop));
-                let record = call.play(format!("recording:{id}"));
-                report.host(format!("play {kind} {id}"), record);
+                report.host(format!("play {kind} {id}"), call.play(format!("recording:{id}")));
                 report.host(format!("batch of {kind} {id}"), StartedBatch::of(id).status().map(|_| String::new()));
             }
             _ => report.got(named, "is no kind that is known here"),

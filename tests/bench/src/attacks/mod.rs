@@ -101,7 +101,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let is_whole = !options.short && options.only.is_none();
     let table = options.table.as_ref().map(PathBuf::from).or_else(|| is_whole.then(|| workspace_dir().join(TABLE)));
     if let Some(file) = table {
-        let written = std::fs::write(&file, to_markdown(&measured));
+        let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = made.and_then(|()| std::fs::write(&file, to_markdown(&measured)));
         written.with_context(|| format!("{} cannot be written", file.display()))?;
     }
     let faults: Vec<_> = measured.iter().filter_map(Measured::fault).collect();

@@ -77,7 +77,7 @@ fn sound(name: &str) -> Result<(), CallError> {
     refuse(format!("{name:?} is no sound's name; write letters, digits, `-`, `_`, `.` and `/`, as in `sound:digits/1`"))
 }
 
-/// A recording that this host has made at the PBX: its id, which only its own tenant was told. All tenants' are in one folder.
+/// A recording that this host has made at the PBX, by its id; whose it is, is looked at by [`crate::recording_id`].
 fn recording(id: &str) -> Result<(), CallError> {
     if id.len() == RECORDING_ID_CHARS && id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
         return Ok(());

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use voxtra_core::{BoxFuture, Bridge, BridgeId, CallError, MediaLink, Snoop, SnoopId};
+use voxtra_core::{BoxFuture, Bridge, BridgeId, CallError, MediaLink, Snoop, SnoopId, TenantId};
 use voxtra_plugins::host::{BridgeHost, SharedCall, SnoopHost};
 
-use crate::check;
 use crate::host::Inner;
+use crate::{check, recording_id};
 
 /// How long a prompt may play to a bridge or a snoop.
 const PROMPT_LIMIT: Duration = Duration::from_secs(600);
@@ -22,6 +22,7 @@ const VERB_LIMIT: Duration = Duration::from_secs(30);
 /// A bridge, for its handler and for its call.
 pub(crate) struct BridgeCore {
     bridge: Arc<dyn Bridge>,
+    tenant: TenantId,
     host: Weak<Inner>,
     /// The PBX and application where it is.
     place: (String, String),
@@ -30,9 +31,14 @@ pub(crate) struct BridgeCore {
 }
 
 impl BridgeCore {
-    pub(crate) fn new(bridge: Arc<dyn Bridge>, host: &Arc<Inner>, place: (String, String)) -> Arc<Self> {
+    pub(crate) fn new(
+        bridge: Arc<dyn Bridge>,
+        tenant: TenantId,
+        host: &Arc<Inner>,
+        place: (String, String),
+    ) -> Arc<Self> {
         let control = host.runtimes.control.clone();
-        Arc::new(Self { bridge, host: Arc::downgrade(host), place, control, gone: AtomicBool::new(false) })
+        Arc::new(Self { bridge, tenant, host: Arc::downgrade(host), place, control, gone: AtomicBool::new(false) })
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -124,6 +130,7 @@ impl BridgeHost for SessionBridge {
     fn play(&self, media: Vec<String>) -> BoxFuture<'_, Result<(), CallError>> {
         Box::pin(async move {
             check::pbx_prompts(&media)?;
+            recording_id::check_own(&self.0.tenant, &media)?;
             self.0.check_there()?;
             limited(PROMPT_LIMIT, self.0.bridge.play(&media)).await
         })
@@ -137,14 +144,15 @@ impl BridgeHost for SessionBridge {
 /// A snoop, for its handler and for its call.
 pub(crate) struct SnoopCore {
     snoop: Arc<dyn Snoop>,
+    tenant: TenantId,
     control: Handle,
     gone: AtomicBool,
     listens: AtomicBool,
 }
 
 impl SnoopCore {
-    pub(crate) fn new(snoop: Arc<dyn Snoop>, control: Handle) -> Arc<Self> {
-        Arc::new(Self { snoop, control, gone: AtomicBool::new(false), listens: AtomicBool::new(false) })
+    pub(crate) fn new(snoop: Arc<dyn Snoop>, tenant: TenantId, control: Handle) -> Arc<Self> {
+        Arc::new(Self { snoop, tenant, control, gone: AtomicBool::new(false), listens: AtomicBool::new(false) })
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -194,6 +202,7 @@ impl SnoopHost for SessionSnoop {
     fn play(&self, media: Vec<String>) -> BoxFuture<'_, Result<(), CallError>> {
         Box::pin(async move {
             check::pbx_prompts(&media)?;
+            recording_id::check_own(&self.0.tenant, &media)?;
             self.0.check_there()?;
             limited(PROMPT_LIMIT, self.0.snoop.play(&media)).await
         })

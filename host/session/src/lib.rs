@@ -29,6 +29,7 @@ pub mod place;
 pub mod ports;
 mod pressure;
 mod pump;
+mod recording_id;
 pub mod router;
 mod rows;
 pub mod stats;

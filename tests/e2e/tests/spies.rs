@@ -1,8 +1,5 @@
 //! Two tenants who know everything about each other's things but their contents, and try to get at them.
 //!
-//! The id of a recording is left out: 128 bits at random that only its own tenant is told, which are all that it takes to
-//! play what is stored at the PBX.
-//!
 //! What a tenant could learn from *when* things happen is claimed where it can be: its clocks are coarse
 //! (`host/plugins/tests/hostile/spying.rs`), and compiled code is kept for each tenant by itself (`host/plugins/src/cache.rs`),
 //! so that a component starts no sooner because another tenant has it. That the machine is busy can be felt by everybody on
@@ -129,8 +126,9 @@ async fn two_tenants_who_know_everything_of_each_other_get_nothing() -> Result<(
                 |verb: &str| results.get(verb).and_then(|got| got.strip_prefix("ok ")?.split(' ').next()).unwrap_or("");
             ensure!(!id("bridge").is_empty() && !id("record").is_empty(), "{tenant} has nothing to hide: {results:#?}");
             let ids = format!(
-                "store:{TREASURE}-{tenant} recording:{TREASURE}-{tenant} prompt:{TREASURE}-{tenant} \
+                "store:{TREASURE}-{tenant} recording:{TREASURE}-{tenant} recording:{} prompt:{TREASURE}-{tenant} \
                  prompt:../{tenant}/{TREASURE} call:{call} bridge:{} batch:{}",
+                id("record"),
                 id("bridge"),
                 id("batch")
             );

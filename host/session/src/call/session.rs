@@ -24,7 +24,7 @@ use crate::handlers::HandlerVersion;
 use crate::host::Inner;
 use crate::inbox::Signals;
 use crate::tenant::narrowed;
-use crate::{check, metadata, words};
+use crate::{check, metadata, recording_id, words};
 
 /// The longest that an answer over HTTP is waited for, whatever its sender allows.
 const HTTP_LIMIT: Duration = Duration::from_secs(120);
@@ -213,6 +213,7 @@ impl CallHost for SessionCall {
     fn start_playback(&self, media: Vec<String>) -> BoxFuture<'_, Result<PlaybackId, CallError>> {
         Box::pin(async move {
             check::prompts(&media)?;
+            recording_id::check_own(&self.shared.info.tenant, &media)?;
             self.ask(|reply| Message::StartPlayback(media, reply)).await
         })
     }
@@ -322,6 +323,7 @@ impl CallHost for SessionCall {
     fn play(&self, media: Vec<String>, interrupt_on: String) -> BoxFuture<'_, Result<PlayOutcome, CallError>> {
         Box::pin(async move {
             check::prompts(&media)?;
+            recording_id::check_own(&self.shared.info.tenant, &media)?;
             let interrupt_on = check::keys("interrupt-on", &interrupt_on)?;
             self.ask(|reply| Message::Play { media, interrupt_on, reply }).await
         })
@@ -330,6 +332,7 @@ impl CallHost for SessionCall {
     fn gather(&self, gather: Gather) -> BoxFuture<'_, Result<Digits, CallError>> {
         Box::pin(async move {
             let gather = check::gather(gather)?;
+            recording_id::check_own(&self.shared.info.tenant, &gather.prompt)?;
             self.ask(|reply| Message::Gather(Box::new(gather), reply)).await
         })
     }

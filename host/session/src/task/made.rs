@@ -146,10 +146,11 @@ impl CallTask {
         }
         made.bridges_coming += 1;
         let (exchange, host) = (Arc::clone(&self.exchange), Arc::clone(&self.life.host));
+        let tenant = self.shared.info.tenant.clone();
         self.work.spawn(async move {
             let bridge = leg_verb(exchange.create_bridge()).await;
             let place = (exchange.name().to_owned(), exchange.app().to_owned());
-            let bridge = bridge.map(|bridge| SessionBridge(BridgeCore::new(bridge, &host, place)));
+            let bridge = bridge.map(|bridge| SessionBridge(BridgeCore::new(bridge, tenant, &host, place)));
             Done::Made(MadeDone::Bridge(bridge, reply))
         });
     }
@@ -161,9 +162,10 @@ impl CallTask {
         }
         made.snoops_coming += 1;
         let (leg, control) = (Arc::clone(&self.leg), self.life.host.runtimes.control.clone());
+        let tenant = self.shared.info.tenant.clone();
         self.work.spawn(async move {
             let snoop = leg_verb(leg.snoop(options)).await;
-            let snoop = snoop.map(|snoop| SessionSnoop(SnoopCore::new(snoop, control)));
+            let snoop = snoop.map(|snoop| SessionSnoop(SnoopCore::new(snoop, tenant, control)));
             Done::Made(MadeDone::Snoop(snoop, reply))
         });
     }
@@ -287,13 +289,14 @@ impl CallTask {
                 }
             },
         };
+        let tenant = self.shared.info.tenant.clone();
         self.work.spawn(async move {
             let detected = match listener {
                 None => leg_verb(leg.detect_machine()).await,
                 Some(listener) => {
                     let listened = async {
                         let options = SnoopOptions { spy: Sides::In, whisper: Sides::None };
-                        let snoop = SessionSnoop(SnoopCore::new(leg_verb(leg.snoop(options)).await?, control));
+                        let snoop = SessionSnoop(SnoopCore::new(leg_verb(leg.snoop(options)).await?, tenant, control));
                         let link = snoop.open_audio(LISTEN_RATE_HZ).await?;
                         let heard = timeout(LISTEN_LIMIT, listener.listen(link.source, link.rate_hz)).await;
                         Ok(heard.unwrap_or(AnsweredBy::NotSure))

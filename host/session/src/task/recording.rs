@@ -19,6 +19,7 @@ use super::audio::Audio;
 use super::{CallTask, leg_verb};
 use crate::call::{Message, Reply};
 use crate::joined::{SessionSnoop, SnoopCore};
+use crate::recording_id;
 
 /// What the host records at, unless the call's own audio is finer.
 const RATE_HZ: u32 = 8_000;
@@ -96,7 +97,7 @@ impl CallTask {
             (None, Some(desk)) => desk,
             (refusal, _) => return drop(reply.send(Err(refusal.unwrap_or(CallError::HungUp)))),
         };
-        let id = RecordingId::new(Uuid::new_v4().simple().to_string());
+        let id = recording_id::new(&self.shared.info.tenant);
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let (pbx, pbx_over) = oneshot::channel();
         let recorder = options.recorder;
@@ -336,7 +337,7 @@ impl Job {
 
     async fn ear(&self, spy: Sides) -> Result<SessionSnoop, CallError> {
         let snoop = leg_verb(self.leg.snoop(SnoopOptions { spy, whisper: Sides::None })).await?;
-        Ok(SessionSnoop(SnoopCore::new(snoop, self.control.clone())))
+        Ok(SessionSnoop(SnoopCore::new(snoop, self.start.tenant.clone(), self.control.clone())))
     }
 
     async fn ask_pbx(&self) -> Result<(), CallError> {

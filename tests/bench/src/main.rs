@@ -24,7 +24,7 @@ const USAGE: &str = "\
 usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
        voxtra-bench --handlers TENANTS
        voxtra-bench --swaps
-       voxtra-bench --attacks [--short | --only WORD] [--table FILE]
+       voxtra-bench --attacks [--short | --only WORD] [--rough] [--table FILE]
 
   --json       one JSON object instead of the table
   --calls N,…  how many echo calls at once                          [50,200,500]
@@ -34,6 +34,7 @@ usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
   --attacks    the attacks of handlers, and the audio of others meanwhile;
                fails when an outcome or the audio is not as it has to be
   --short      a few of them
+  --rough      on a machine that does other things: audio may be worse
   --only WORD  those whose name holds the word
   --table FILE writes the table there, as Markdown; the whole one goes
                to docs/attacks.md otherwise

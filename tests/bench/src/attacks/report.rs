@@ -12,6 +12,8 @@ const OUTCOME_CHARS: usize = 90;
 pub(crate) struct Measured {
     row: &'static Row,
     outcome: String,
+    /// So many times as far apart may frames be as without the attack.
+    most: f64,
     /// How often the attack was begun while it was measured.
     pub(super) begun: u64,
     pub(super) quiet: Frames,
@@ -19,9 +21,9 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    pub(super) fn new(row: &'static Row, outcome: &str) -> Self {
+    pub(super) fn new(row: &'static Row, outcome: &str, most: f64) -> Self {
         let (quiet, attack) = (Frames::default(), Frames::default());
-        Self { row, outcome: outcome.to_owned(), begun: 0, quiet, attack }
+        Self { row, outcome: outcome.to_owned(), most, begun: 0, quiet, attack }
     }
 
     /// Of frames, apart, without the attack.
@@ -39,7 +41,7 @@ impl Measured {
     }
 
     pub(super) fn is_on_time(&self) -> bool {
-        self.ratio() <= MORE
+        self.ratio() <= self.most
     }
 
     /// What is not as claimed.

@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) file: String,
     pub(crate) wasm: Vec<u8>,
     pub(crate) signature: Option<Vec<u8>>,
+    /// What the signature's file is named after: the component's, which may be in a registry.
+    pub(crate) signed: String,
     pub(crate) signatures: Signatures,
 }
 
@@ -55,7 +57,7 @@ impl Job {
             ),
             false => SignaturePolicy::Off,
         };
-        policy.check(&self.file, &self.wasm, self.signature.as_deref()).map_err(|error| refused(&error))
+        policy.check(&self.signed, &self.wasm, self.signature.as_deref()).map_err(|error| refused(&error))
     }
 
     fn load(&self, runtime: &Arc<Runtime>) -> Result<Component, Refused> {

@@ -473,8 +473,8 @@ impl Loader {
     pub(crate) fn signed_job(&self, key: &HandlerKey, wanted: &Wanted, wasm: Vec<u8>) -> Result<Job, Refused> {
         let signature = wanted.signature.as_ref().map(|file| file.read(&self.options.dir)).transpose();
         let signature = signature.map_err(|error| Refused(error.to_string()))?;
-        let (file, signatures) = (wanted.file(), wanted.signatures.clone());
-        Ok(Job { key: key.clone(), kind: wanted.kind, file, wasm, signature, signatures })
+        let (file, signed, signatures) = (wanted.file(), wanted.signed(), wanted.signatures.clone());
+        Ok(Job { key: key.clone(), kind: wanted.kind, file, wasm, signature, signed, signatures })
     }
 
     /// The bytes that have come by this reference before, when they are kept.
@@ -574,7 +574,8 @@ impl Loader {
     pub(crate) fn of_store(&self, key: &HandlerKey, kind: Kind, version: Version) -> Result<Component, Refused> {
         let wasm = self.versions.component(version).map_err(|error| Refused(error.to_string()))?;
         let file = format!("version {} of {}/{}", version.short(), key.tenant(), key.handler());
-        let job = Job { key: key.clone(), kind, file, wasm, signature: None, signatures: Signatures::default() };
+        let (signed, signatures) = (file.clone(), Signatures::default());
+        let job = Job { key: key.clone(), kind, file, wasm, signature: None, signed, signatures };
         job.run(&self.runtime, &self.guests).map(|passed| passed.component)
     }
 }

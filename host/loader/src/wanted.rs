@@ -49,6 +49,11 @@ impl Wanted {
         }
     }
 
+    /// What its signature's file is named after, for people.
+    pub(crate) fn signed(&self) -> String {
+        self.signature.as_ref().map_or_else(|| self.file(), |file| file.path.with_extension("").display().to_string())
+    }
+
     /// What one in a registry is: a reference is what it names, so that nothing has to be fetched to know it.
     pub(crate) fn registry_content(&self) -> Content {
         let signature = self.signature.as_ref().map(|file| file.content.as_bytes().as_slice());

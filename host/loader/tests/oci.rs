@@ -160,7 +160,7 @@ fn what_must_not_be_fetched_or_does_not_fit_is_refused_with_a_reason() {
     assert!(why.contains("sign"), "{why}");
     rig.put("a.wasm.minisig", b"untrusted comment: none\nnonsense\ntrusted comment: none\nnonsense\n");
     let other = refused(&good, &|_| {});
-    assert!(other.contains("signature") && other != why, "{other}");
+    assert!(other.contains("a.wasm.minisig") && other.contains("sign the component again"), "{other}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(crate) const ROWS: &[Row] = &[
         outcome: "memory",
         in_short: false,
     },
-    guest("handle bomb", "pollables", "boundary", "handles-poll", "handed over").in_short(),
+    guest("handle bomb", "pollables", "boundary", "handles-poll", "no free keys").in_short(),
     guest("huge strings and lists", "a log line of 2 MiB", "boundary", "huge-log", "handed over"),
     guest("huge strings and lists", "200,000 empty fields", "boundary", "many-fields", "handed over"),
     guest("huge strings and lists", "an error of 16 MiB", "boundary", "huge-error", "handed over"),

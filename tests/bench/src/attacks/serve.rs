@@ -89,12 +89,12 @@ impl Scene {
         let limits = CompileLimits { time: COMPILE_TIME, cpu: COMPILE_TIME * 4, ..CompileLimits::default() };
         let compiler = Some(Aside { program: std::env::current_exe()?, args: Vec::new(), limits });
         let tried = Runtime::new(RuntimeOptions { compiler, max_instances: 8, ..RuntimeOptions::default() })?;
-        let runtime = Runtime::new(RuntimeOptions::default())?;
+        // Attackers that are left alone would not attack.
+        let runtime = Runtime::new(RuntimeOptions { traps_in_a_row: 0, ..RuntimeOptions::default() })?;
         let ends = Arc::new(Ends::default());
         let options = HostOptions {
             handler_grace: Duration::from_millis(500),
             hook_limit: Duration::from_millis(500),
-            // Attackers that are left alone would not attack.
             breaker: BreakerOptions { failures: 0, ..BreakerOptions::default() },
             ..HostOptions::default()
         };

@@ -2,7 +2,7 @@
 
 use crate::stats::percentile;
 
-use super::rows::Row;
+use super::rows::{ROWS, Row};
 use super::{ATTACKERS, By, Frames, MORE, PHASE, TRIES, TURNS, VICTIMS};
 
 /// Longer outcomes are cut in the table.
@@ -112,10 +112,14 @@ pub(crate) fn to_table(measured: &[Measured]) -> String {
 
 /// For the repository.
 pub(crate) fn to_markdown(measured: &[Measured]) -> String {
+    let of_all = match ROWS.len() {
+        all if all == measured.len() => String::new(),
+        all => format!("Of {all} attacks these are {}. ", measured.len()),
+    };
     let seconds = PHASE.as_secs() * TURNS as u64;
     let mut page = format!(
         "# Attacks by handlers, and what other calls notice of them\n\n\
-         Written by `cargo xtask bench --attacks`; do not edit. {VICTIMS} calls of one tenant echo 20 ms frames over AudioSocket \
+         Written by `cargo xtask bench --attacks`; do not edit. {of_all}{VICTIMS} calls of one tenant echo 20 ms frames over AudioSocket \
          while {ATTACKERS} calls of another tenant attack, again and again. Measured at the callers: how long a frame comes after \
          the one before it (p99, and the longest), {seconds} s without the attack and {seconds} s with it, in turns of {} s, on \
          {} processors that callers, host and attackers share. The claim is a ratio of at most {MORE:.2} of the p99; a row that is \

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use oci_client::client::{Certificate, CertificateEncoding, Client, ClientConfig, ClientProtocol};
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use voxtra_artifacts::Version;
 use voxtra_artifacts::oci::{Credentials, OciError, OciOptions, Registry, RegistryClient};
 use voxtra_test_support::apt::{PrivateApt, unpack};
@@ -15,7 +15,7 @@ use voxtra_test_support::files::{TempDir, cache_dir, lock};
 use voxtra_test_support::process::{program, spawn, tethered};
 use voxtra_test_support::skips::skipped;
 
-use crate::push::{CONFIG, LAYER, push, push_with};
+use crate::push::{CONFIG, LAYER, push, push_with, vendors_client};
 use crate::{ana, component, options, reference};
 
 const PACKAGE: &str = "docker-registry";
@@ -138,16 +138,15 @@ async fn a_registry_with_a_certificate_of_the_operators_own_is_believed_where_it
     };
     let pem = fs::read_to_string(&certificate).unwrap();
     let trusted = Certificate { encoding: CertificateEncoding::Pem, data: pem.clone().into_bytes() };
-    // Makes the process's TLS provider known before the vendor's client asks for it.
     let named = Registry { extra_certificates_pem: vec![pem], ..Registry::new(&registry.host) };
     let believing = RegistryClient::new(&OciOptions { registries: vec![named], ..OciOptions::default() }).unwrap();
-    let pusher = Client::try_from(ClientConfig {
+    let pusher = vendors_client(ClientConfig {
         protocol: ClientProtocol::Https,
         extra_root_certificates: vec![trusted],
         ..ClientConfig::default()
     });
     let manifest =
-        push_with(&pusher.unwrap(), &registry.host, &component(), &Credentials::Anonymous, CONFIG, LAYER).await;
+        push_with(&pusher, &registry.host, &component(), &Credentials::Anonymous, CONFIG, LAYER).await;
     let reference = reference(&registry.host, manifest);
     assert!(believing.fetch(&reference).await.unwrap().component == component());
     let unbelieving = OciOptions { registries: vec![Registry::new(&registry.host)], ..OciOptions::default() };

@@ -22,8 +22,15 @@ pub(crate) async fn push_as(
     config: &str,
     layer: &str,
 ) -> Version {
-    let client = Client::new(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
+    let client = vendors_client(ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() });
     push_with(&client, host, component, credentials, config, layer).await
+}
+
+/// It asks for the process's TLS provider even where it speaks plain HTTP.
+pub(crate) fn vendors_client(config: ClientConfig) -> Client {
+    // An error means that another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::try_from(config).unwrap()
 }
 
 pub(crate) async fn push_with(

@@ -3,17 +3,18 @@
 //! They stand back behind every other thread of the host: a guest that spins has nothing to gain but what the threads that
 //! move audio, and those that own calls, leave over.
 //!
-//! There are two lanes. Guests begin in the first, where a handler waits for a few microseconds until it has its turn. One
-//! that runs on and on is sent to the second, whose threads get what the first leaves over, and comes back when it has
-//! behaved for a while. So guests that compute wait for each other, and those that only answer do not wait for them. A
-//! tenant whose guests have just been sent there begins its next ones there.
+//! There are two lanes. Guests begin in the first, where a handler waits for a few microseconds until it has its turn. The
+//! second has what the first leaves over. There go a guest that runs on and on, and the guests of a tenant that together take
+//! much of the first lane while other tenants are about: ten thousand guests that trap at once are like one that spins. They
+//! come back when they have behaved for a while. So those that compute wait for each other, and those that only answer do
+//! not wait for them. A tenant whose guests have just been sent there begins its next ones there.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -33,7 +34,13 @@ const SHORT_POLLS: u32 = 20;
 /// For so long a tenant's next guests begin in the second lane.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
-/// Tenants that are remembered before the oldest are forgotten.
+/// Over what time it is added up what a tenant's guests run together.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// The part of the first lane's time that is much for one tenant of several: a quarter.
+const MUCH: u32 = 4;
+
+/// Tenants without guests are forgotten when there are more than that.
 const MAX_REMEMBERED: usize = 1_024;
 
 /// How the threads of guests are set up.
@@ -63,7 +70,7 @@ impl GuestThreads {
     pub fn start(self) -> io::Result<GuestRuntime> {
         let first = lane("voxtra-guest", self.threads, self.niceness)?;
         let second = lane("voxtra-long", self.threads, self.long_niceness)?;
-        let lanes = Lanes { second: second.handle().clone(), sent: Mutex::default() };
+        let lanes = Lanes::new(second.handle().clone(), self.threads);
         let guests = Guests { first: first.handle().clone(), lanes: Some(Arc::new(lanes)) };
         Ok(GuestRuntime { first, second, guests })
     }
@@ -139,23 +146,98 @@ impl From<Handle> for Guests {
 
 struct Lanes {
     second: Handle,
-    /// When a guest of the tenant was sent to the second lane last.
-    sent: Mutex<HashMap<TenantId, Instant>>,
+    tenants: Mutex<HashMap<TenantId, Arc<Together>>>,
+    shared: Arc<Shared>,
+}
+
+/// What is the same for all tenants.
+struct Shared {
+    /// What times are counted from.
+    origin: Instant,
+    /// In one window, of a tenant that is not alone.
+    much_ns: u64,
+    /// Whether there is more than one tenant.
+    has_several: AtomicBool,
+}
+
+impl Shared {
+    fn now_ns(&self) -> u64 {
+        nanos(self.origin.elapsed())
+    }
+}
+
+/// What one tenant's guests do together.
+struct Together {
+    shared: Arc<Shared>,
+    window_began_ns: AtomicU64,
+    window_ran_ns: AtomicU64,
+    /// Until when its next guests begin in the second lane: one of them has run on and on, or all of them too much.
+    begin_there_until_ns: AtomicU64,
+    /// Until when all of them belong there.
+    are_there_until_ns: AtomicU64,
 }
 
 impl Lanes {
-    fn is_busy(&self, tenant: &TenantId) -> bool {
-        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.get(tenant).is_some_and(|at| at.elapsed() < REMEMBERED)
+    fn new(second: Handle, threads: usize) -> Self {
+        let window_ns = nanos(WINDOW).saturating_mul(threads.max(1) as u64);
+        let shared = Shared {
+            origin: Instant::now(),
+            much_ns: window_ns / u64::from(MUCH),
+            has_several: AtomicBool::new(false),
+        };
+        Self { second, tenants: Mutex::default(), shared: Arc::new(shared) }
     }
 
-    fn sends(&self, tenant: &TenantId) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        if sent.len() >= MAX_REMEMBERED {
-            sent.retain(|_, at| at.elapsed() < REMEMBERED);
+    fn of(&self, tenant: &TenantId) -> Arc<Together> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tenants.get(tenant) {
+            return Arc::clone(known);
         }
-        sent.insert(tenant.clone(), Instant::now());
+        if tenants.len() >= MAX_REMEMBERED {
+            tenants.retain(|_, known| Arc::strong_count(known) > 1 || known.begin_there());
+        }
+        let together = Arc::new(Together {
+            shared: Arc::clone(&self.shared),
+            window_began_ns: AtomicU64::new(0),
+            window_ran_ns: AtomicU64::new(0),
+            begin_there_until_ns: AtomicU64::new(0),
+            are_there_until_ns: AtomicU64::new(0),
+        });
+        tenants.insert(tenant.clone(), Arc::clone(&together));
+        self.shared.has_several.store(tenants.len() > 1, Ordering::Relaxed);
+        together
     }
+}
+
+impl Together {
+    fn begin_there(&self) -> bool {
+        self.begin_there_until_ns.load(Ordering::Relaxed) > self.shared.now_ns()
+    }
+
+    /// One of them has run. Returns whether all of them belong into the second lane.
+    fn ran(&self, ran: Duration) -> bool {
+        let now_ns = self.shared.now_ns();
+        // Two threads may begin a window at once: then one of them begins it a moment later.
+        if now_ns.saturating_sub(self.window_began_ns.load(Ordering::Relaxed)) >= nanos(WINDOW) {
+            self.window_began_ns.store(now_ns, Ordering::Relaxed);
+            self.window_ran_ns.store(0, Ordering::Relaxed);
+        }
+        let ran_ns = self.window_ran_ns.fetch_add(nanos(ran), Ordering::Relaxed).saturating_add(nanos(ran));
+        let until_ns = now_ns.saturating_add(nanos(REMEMBERED));
+        // Who is alone is in nobody's way.
+        let is_much = ran_ns >= self.shared.much_ns && self.shared.has_several.load(Ordering::Relaxed);
+        if is_much {
+            self.are_there_until_ns.store(until_ns, Ordering::Relaxed);
+        }
+        if is_much || ran >= LONG {
+            self.begin_there_until_ns.store(until_ns, Ordering::Relaxed);
+        }
+        self.are_there_until_ns.load(Ordering::Relaxed) > now_ns
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Guests {
@@ -172,30 +254,27 @@ impl Guests {
         F::Output: Send + 'static,
     {
         match &self.lanes {
-            Some(lanes) => self.first.spawn(in_lanes(Arc::clone(lanes), tenant.clone(), Box::pin(guest))),
+            Some(lanes) => self.first.spawn(in_lanes(lanes.second.clone(), lanes.of(tenant), Box::pin(guest))),
             None => self.first.spawn(guest),
         }
     }
 }
 
-async fn in_lanes<F>(lanes: Arc<Lanes>, tenant: TenantId, mut guest: Pin<Box<F>>) -> F::Output
+async fn in_lanes<F>(second: Handle, together: Arc<Together>, mut guest: Pin<Box<F>>) -> F::Output
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let mut is_long = lanes.is_busy(&tenant);
+    let mut begins_there = together.begin_there();
     loop {
-        if !is_long {
-            guest = match UntilLong(Some(guest)).await {
+        if !std::mem::take(&mut begins_there) {
+            guest = match (UntilSent { guest: Some(guest), together: &together }).await {
                 Left::Done(output) => return output,
                 Left::Moves(guest) => guest,
             };
         }
-        lanes.sends(&tenant);
-        is_long = false;
-        let (told, of) = (Arc::clone(&lanes), tenant.clone());
-        let again = move || told.sends(&of);
-        let mut there = Aborted(lanes.second.spawn(UntilShort { guest: Some(guest), short: 0, long: again }));
+        let there = UntilBack { guest: Some(guest), short: 0, together: Arc::clone(&together) };
+        let mut there = Aborted(second.spawn(there));
         guest = match (&mut there.0).await {
             Ok(Left::Done(output)) => return output,
             Ok(Left::Moves(guest)) => guest,
@@ -219,20 +298,11 @@ enum Left<F: Future> {
     Moves(Pin<Box<F>>),
 }
 
-/// How long a poll takes of its thread's own time: who is put aside by the machine does not run.
-struct Ran {
-    began: Instant,
-    thread: Duration,
-}
-
-impl Ran {
-    fn begin() -> Self {
-        Self { began: Instant::now(), thread: thread_time() }
-    }
-
-    fn is_long(&self) -> bool {
-        self.began.elapsed() >= LONG && thread_time().saturating_sub(self.thread) >= LONG
-    }
+/// Polls a guest. Returns what it took of its thread's own time, too: who is put aside by the machine does not run.
+fn poll_timed<F: Future>(guest: &mut Pin<Box<F>>, cx: &mut Context<'_>) -> (Poll<F::Output>, Duration) {
+    let began = thread_time();
+    let polled = guest.as_mut().poll(cx);
+    (polled, thread_time().saturating_sub(began))
 }
 
 fn thread_time() -> Duration {
@@ -241,49 +311,47 @@ fn thread_time() -> Duration {
     Duration::new(s, ns)
 }
 
-/// Runs a guest until it runs on and on.
-struct UntilLong<F>(Option<Pin<Box<F>>>);
-
-impl<F: Future> Future for UntilLong<F> {
-    type Output = Left<F>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Left<F>> {
-        let Some(guest) = &mut self.0 else { return Poll::Pending };
-        let ran = Ran::begin();
-        if let Poll::Ready(output) = guest.as_mut().poll(cx) {
-            return Poll::Ready(Left::Done(output));
-        }
-        if !ran.is_long() {
-            return Poll::Pending;
-        }
-        self.0.take().map_or(Poll::Pending, |guest| Poll::Ready(Left::Moves(guest)))
-    }
-}
-
-/// Runs a guest until it has behaved for a while.
-struct UntilShort<F, L> {
+/// Runs a guest until it belongs into the second lane.
+struct UntilSent<'a, F> {
     guest: Option<Pin<Box<F>>>,
-    short: u32,
-    /// Told of each poll that was long.
-    long: L,
+    together: &'a Together,
 }
 
-impl<F: Future, L: Fn() + Unpin> Future for UntilShort<F, L> {
+impl<F: Future> Future for UntilSent<'_, F> {
     type Output = Left<F>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Left<F>> {
         let Some(guest) = &mut self.guest else { return Poll::Pending };
-        let ran = Ran::begin();
-        if let Poll::Ready(output) = guest.as_mut().poll(cx) {
+        let (polled, ran) = poll_timed(guest, cx);
+        let are_there = self.together.ran(ran);
+        match polled {
+            Poll::Ready(output) => Poll::Ready(Left::Done(output)),
+            Poll::Pending if ran < LONG && !are_there => Poll::Pending,
+            Poll::Pending => self.guest.take().map_or(Poll::Pending, |guest| Poll::Ready(Left::Moves(guest))),
+        }
+    }
+}
+
+/// Runs a guest until it, and its tenant, have behaved for a while.
+struct UntilBack<F> {
+    guest: Option<Pin<Box<F>>>,
+    /// Polls since the last long one.
+    short: u32,
+    together: Arc<Together>,
+}
+
+impl<F: Future> Future for UntilBack<F> {
+    type Output = Left<F>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Left<F>> {
+        let Some(guest) = &mut self.guest else { return Poll::Pending };
+        let (polled, ran) = poll_timed(guest, cx);
+        let are_there = self.together.ran(ran);
+        if let Poll::Ready(output) = polled {
             return Poll::Ready(Left::Done(output));
         }
-        if ran.is_long() {
-            (self.long)();
-            self.short = 0;
-            return Poll::Pending;
-        }
-        self.short += 1;
-        if self.short < SHORT_POLLS {
+        self.short = if ran >= LONG { 0 } else { self.short.saturating_add(1) };
+        if are_there || self.short < SHORT_POLLS {
             return Poll::Pending;
         }
         self.guest.take().map_or(Poll::Pending, |guest| Poll::Ready(Left::Moves(guest)))
@@ -344,6 +412,19 @@ mod tests {
         assert!(guests.handle().block_on(next).unwrap().starts_with("voxtra-long"));
         let others = guests.guests().spawn_for(&beta, async { thread_name() });
         assert!(guests.handle().block_on(others).unwrap().starts_with("voxtra-guest"));
+    }
+
+    #[test]
+    fn guests_that_are_short_but_very_many_go_to_the_second_lane_when_they_are_not_alone() {
+        let tokio = lane("test", 1, 0).unwrap();
+        let lanes = Lanes::new(tokio.handle().clone(), 2);
+        let acme = lanes.of(&"acme".into());
+        let many = || (0..1_000).any(|_| acme.ran(LONG / 3));
+        assert!(!many() && !acme.begin_there(), "alone, and sent away");
+        let beta = lanes.of(&"beta".into());
+        assert!(many() && acme.begin_there(), "in everybody's way");
+        assert!(!beta.ran(LONG / 3) && !beta.begin_there());
+        assert!(Arc::ptr_eq(&acme, &lanes.of(&"acme".into())));
     }
 
     #[test]

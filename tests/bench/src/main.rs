@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "\
 usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
+       voxtra-bench --sandbox
        voxtra-bench --handlers TENANTS
        voxtra-bench --swaps
        voxtra-bench --attacks [--short | --only WORD] [--rough] [--table FILE]
@@ -29,8 +30,11 @@ usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
   --json       one JSON object instead of the table
   --calls N,…  how many echo calls at once                          [50,200,500]
   --seconds S  how long each echo run is measured                   [10]
+  --sandbox    instances and host calls, and nothing else; fails when an
+               instance costs over 3 times what bare wasmtime's does
   --handlers N ten handlers in each of N tenants, and nothing else
-  --swaps      new versions, and nothing else
+  --swaps      new versions, and nothing else; fails when 1 in 100 takes
+               its first call over a second after its last byte
   --attacks    the attacks of handlers, and the audio of others meanwhile;
                fails when an outcome or the audio is not as it has to be
   --short      a few of them
@@ -74,9 +78,15 @@ fn command() -> Result<()> {
             print!("{}", report::many_table(&many::measure(&minimal(), count(args.next())?, many::HANDLERS)?));
             Ok(())
         }
+        Some("--sandbox") => {
+            let sandbox = sandbox::measure(&guests().join("echo.wasm"))?;
+            print!("{}", report::sandbox_table(&sandbox));
+            sandbox.fault().map_or(Ok(()), |fault| bail!(fault))
+        }
         Some("--swaps") => {
-            print!("{}", report::swaps_table(&swaps::measure(&minimal())?));
-            Ok(())
+            let swaps = swaps::measure(&minimal())?;
+            print!("{}", report::swaps_table(&swaps));
+            swaps.fault().map_or(Ok(()), |fault| bail!(fault))
         }
         Some("--attacks") => attacks::run(&attacks::Options::parse(args)?),
         first => run(&parse(first.map(str::to_owned).into_iter().chain(args))?),

@@ -62,9 +62,7 @@ impl Report {
 
     pub(crate) fn to_table(&self) -> String {
         let s = &self.sandbox;
-        let mut table = format!("{:<34}{:>12}{:>12}{:>8}\n", "", "host", "bare", "ratio");
-        table += &row("store + instance, ns p50", s.instance_ns as f64, s.bare_instance_ns as f64, 0);
-        table += &row("one host call, ns p50", s.host_call_ns as f64, s.bare_host_call_ns as f64, 0);
+        let mut table = sandbox_table(s);
         for e in &self.echo {
             table += &format!("{} echo calls\n", e.calls);
             table += &row("  delay, us p50", e.host.delay_us_p50 as f64, e.bare.delay_us_p50 as f64, 0);
@@ -82,7 +80,6 @@ impl Report {
         table += &format!("{:<34}{:>12}\n", "  StasisStart to audio, us p50", c.setup_us_p50);
         table += &format!("{:<34}{:>12}\n", "  StasisStart to audio, us p99", c.setup_us_p99);
         table += &row("webhook events a second", w.host_per_second as f64, w.bare_per_second as f64, 0);
-        table += &row("instances a second", s.instances_per_second as f64, s.bare_instances_per_second as f64, 0);
         table += &swaps_table(&self.swaps);
         table += &many_table(&self.many);
         table += &attacks::to_table(&self.attacks);
@@ -93,6 +90,15 @@ impl Report {
     fn memory_bytes_per_call(&self) -> u64 {
         self.echo.iter().max_by_key(|e| e.calls).map(|e| e.host.bytes_per_call).unwrap_or_default()
     }
+}
+
+/// For a terminal.
+pub(crate) fn sandbox_table(s: &Sandbox) -> String {
+    let mut table = format!("{:<34}{:>12}{:>12}{:>8}\n", "", "host", "bare", "ratio");
+    table += &row("store + instance, ns p50", s.instance_ns as f64, s.bare_instance_ns as f64, 0);
+    table += &row("instances a second", s.instances_per_second as f64, s.bare_instances_per_second as f64, 0);
+    table += &row("one host call, ns p50", s.host_call_ns as f64, s.bare_host_call_ns as f64, 0);
+    table
 }
 
 /// For a terminal.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use voxtra_core::{HandlerName, TenantId};
 use voxtra_plugins::fake::FakeCall;
-use voxtra_plugins::{Handler, Limits, Outcome, Runtime, RuntimeOptions};
+use voxtra_plugins::{Handler, Limits, Outcome, Runtime, RuntimeOptions, TenantShare};
 use wasmtime::component::{Component, ComponentType, Linker, Lower, Resource, ResourceType};
 use wasmtime::{Config, Engine, PoolingAllocationConfig, Store};
 
@@ -30,6 +30,18 @@ pub(crate) struct Sandbox {
     /// they did nothing.
     pub(crate) instances_per_second: u64,
     pub(crate) bare_instances_per_second: u64,
+}
+
+/// So many times as much as bare wasmtime's may an instance cost.
+const MOST: u64 = 3;
+
+impl Sandbox {
+    /// What is not as claimed.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let (ours, bare) = (self.instance_ns, self.bare_instance_ns);
+        (ours > MOST * bare)
+            .then(|| format!("an instance takes {ours} ns, over {MOST} times the {bare} ns of bare wasmtime"))
+    }
 }
 
 /// Measures both on a runtime like the one that guests run on.
@@ -176,6 +188,9 @@ fn engine_error(error: wasmtime::Error) -> anyhow::Error {
 
 fn load(wasm: &[u8], limits: Limits) -> Result<Handler> {
     let runtime = Runtime::new(RuntimeOptions { limits, ..RuntimeOptions::default() })?;
+    // Each of a tenant's limits is on as well, and none of them is reached.
+    let share = TenantShare { cpu_ms_per_second: Some(64_000), memory_bytes: Some(1 << 40), weight: 100 };
+    runtime.set_tenant_limits(share, []);
     Ok(runtime.load_bytes(&TenantId::default(), &HandlerName::from("bench"), wasm)?)
 }
 

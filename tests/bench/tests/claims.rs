@@ -28,6 +28,15 @@ fn frames_of_a_hundred_calls_come_on_time_while_another_tenant_attacks() {
     assert!(is_good, "{said}");
 }
 
+/// Both in turns on one thread: what else the machine does falls on both.
+#[test]
+fn an_instance_with_all_limits_on_costs_at_most_three_times_a_bare_one() {
+    let _alone = ALONE.lock();
+    let (is_good, said) = bench(&["--sandbox"]);
+    println!("{said}");
+    assert!(is_good, "{said}");
+}
+
 /// Ten calls over each of two hundred handlers in twenty tenants; the figures are of ten hundred.
 #[test]
 fn every_one_of_very_many_handlers_takes_its_calls_after_a_start_from_the_cache() {

@@ -52,6 +52,25 @@ async fn version_of_new_call(served: &mut Served) -> Result<String> {
     Ok(served.log.of_kind("session.created").last().unwrap().text("version").to_owned())
 }
 
+/// What a host holds in memory.
+struct Held {
+    /// Pieces of compiled code: one for each version that is loaded.
+    versions: usize,
+    resident_kib: u64,
+}
+
+impl Held {
+    fn by(host: &Host) -> Result<Self> {
+        let of = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", host.pid()));
+        // Address, permissions, offset, device, inode, and a name when it is a file's or the system's.
+        let is_made = |map: &&str| map.split_whitespace().nth(1) == Some("r-xp") && map.split_whitespace().count() == 5;
+        let status = of("status")?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let resident_kib = resident.trim().trim_end_matches(" kB").parse()?;
+        Ok(Self { versions: of("maps")?.lines().filter(is_made).count(), resident_kib })
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls() -> Result<()> {
     const CALLS: u32 = 200;
@@ -61,6 +80,7 @@ async fn fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls() -> Result<()> 
     let name = "fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls";
     serve(name, Setup::default(), async |served| {
         let (tree, reflector) = (served.pbx.tree().clone(), Reflector::open()?);
+        let idle = Held::by(&served.host)?;
         let stay = EVERY * u32::try_from(SWAPS)? + Duration::from_secs(12);
         let callers = Scenario::HangUpAfter(stay);
         let limit = stay + Duration::from_secs(40);
@@ -68,6 +88,7 @@ async fn fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls() -> Result<()> 
             Sipp { calls: CALLS, rate: 33, media: Some(reflector.address()), limit, ..Sipp::new(callers, ECHO) };
         let callers = callers.start(&tree, served.sip())?;
         ensure!(served.pbx.wait_for_channels(2 * CALLS as usize, LONG).await?, "{CALLS} calls are not up");
+        let full = Held::by(&served.host)?;
         let mut took = Vec::new();
         let mut versions = Vec::new();
         for n in 1..=SWAPS {
@@ -86,11 +107,25 @@ async fn fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls() -> Result<()> 
         }
         took.sort();
         println!("{name}: a swap took {:?} (p50), {:?} (the longest)", took[took.len() / 2], took[took.len() - 1]);
+        // Beside what was there before: the calls' own version of the handler that was replaced five times.
+        let swapped = Held::by(&served.host)?;
         versions.dedup();
         assert_eq!(versions.len(), SWAPS / 10, "each new call gets the version of the moment: {versions:?}");
         let report = callers.finish().await?;
         ensure!(report.is_clean(CALLS.into()), "a call was dropped: {report:?}");
         served.until_over(CALLS as usize + versions.len()).await?;
+        let began = Instant::now();
+        let mut over = Held::by(&served.host)?;
+        while over.versions != idle.versions && began.elapsed() < LONG {
+            sleep(Duration::from_millis(50)).await;
+            over = Held::by(&served.host)?;
+        }
+        for (when, held) in [("idle", &idle), ("full", &full), ("swapped", &swapped), ("over", &over)] {
+            println!("{name}: {when}: {} versions, {} KiB", held.versions, held.resident_kib);
+        }
+        assert_eq!((swapped.versions, over.versions), (idle.versions + 1, idle.versions), "versions that nobody has");
+        let most_kib = full.resident_kib + full.resident_kib / 10;
+        assert!(over.resident_kib <= most_kib, "{} KiB are left of {most_kib}", over.resident_kib);
         Ok(())
     })
     .await

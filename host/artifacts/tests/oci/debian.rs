@@ -145,8 +145,7 @@ async fn a_registry_with_a_certificate_of_the_operators_own_is_believed_where_it
         extra_root_certificates: vec![trusted],
         ..ClientConfig::default()
     });
-    let manifest =
-        push_with(&pusher, &registry.host, &component(), &Credentials::Anonymous, CONFIG, LAYER).await;
+    let manifest = push_with(&pusher, &registry.host, &component(), &Credentials::Anonymous, CONFIG, LAYER).await;
     let reference = reference(&registry.host, manifest);
     assert!(believing.fetch(&reference).await.unwrap().component == component());
     let unbelieving = OciOptions { registries: vec![Registry::new(&registry.host)], ..OciOptions::default() };

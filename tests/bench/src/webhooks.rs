@@ -42,11 +42,7 @@ pub(crate) fn measure() -> Result<Webhooks> {
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/", listener.local_addr()?);
-        let receiver = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(take(stream));
-            }
-        });
+        let receiver = tokio::spawn(serve(listener));
         let host_per_second = through_the_outbox(&url).await?;
         let bare_per_second = straight(&url).await?;
         receiver.abort();
@@ -116,6 +112,13 @@ async fn straight(url: &str) -> Result<u64> {
 
 fn per_second(began: Instant) -> u64 {
     (EVENTS as f64 / began.elapsed().as_secs_f64()).round() as u64
+}
+
+/// Takes everything that is sent there.
+pub(crate) async fn serve(listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(take(stream));
+    }
 }
 
 /// Answers `200` with a few bytes to everything.

@@ -28,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "voxtra-plugins",
             "voxtra-session",
             "voxtra-services",
+            "voxtra-egress",
             "voxtra-loader",
             "voxtra-test-support",
         ],

@@ -1,6 +1,7 @@
 //! The composition: tenants with their rules and counters, and the handle by which one call sends.
 
 mod connections;
+mod elsewhere;
 mod exchange;
 
 use std::collections::BTreeMap;

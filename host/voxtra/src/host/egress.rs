@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-use voxtra_core::http::{Http, HttpError, HttpOut, HttpRequest, HttpResponse, HttpUsage, Reason};
-use voxtra_core::{BoxFuture, HandlerName, TenantId};
+use voxtra_core::http::{Http, HttpOut};
+use voxtra_core::{HandlerName, TenantId};
 use voxtra_directory::{Directory, HttpLimits, TenantPlan};
 use voxtra_egress::{
-    AllowEntry, AllowedNetwork, CallEgress, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing,
-    Network, OperatorNetworks, Secrets, TenantRules, certificates_of_pem,
+    AllowEntry, AllowedNetwork, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing, Network,
+    OperatorNetworks, Secrets, TenantRules, certificates_of_pem,
 };
 
 use crate::config::{self, Config, ConfigError};
@@ -115,37 +114,7 @@ impl HttpOut for HandlersHttp {
         let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
         let known = handlers.get(tenant).and_then(|handlers| handlers.get(handler)).cloned();
         let narrowing = known.unwrap_or_else(|| Arc::new(nothing()));
-        Arc::new(OneCall { way: self.egress.call(tenant, narrowing), runtime: self.runtime.clone() })
-    }
-}
-
-/// One call's requests, on the host's own runtime.
-struct OneCall {
-    way: CallEgress,
-    runtime: Handle,
-}
-
-impl Http for OneCall {
-    fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
-        let (way, runtime) = (self.way.clone(), self.runtime.clone());
-        Box::pin(async move {
-            let mut asked = Asked(runtime.spawn(way.send(request)));
-            let lost = || HttpError::new(Reason::Response, "the host lost the request; this is a fault of the host");
-            (&mut asked.0).await.unwrap_or_else(|_| Err(lost()))
-        })
-    }
-
-    fn usage(&self) -> HttpUsage {
-        self.way.usage()
-    }
-}
-
-/// A request that ends when nobody waits for it any more.
-struct Asked(JoinHandle<Result<HttpResponse, HttpError>>);
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        self.0.abort();
+        self.egress.call(tenant, narrowing).on(&self.runtime)
     }
 }
 

@@ -8,6 +8,7 @@
 mod report;
 mod rows;
 mod serve;
+mod web;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -37,11 +38,11 @@ const VICTIMS: usize = 100;
 /// Of the attacking one, at one time.
 const ATTACKERS: usize = 10;
 
-/// How often quiet and attack take turns.
-const TURNS: usize = 3;
+/// How often quiet and attack take turns, and how long each of them is measured.
+const TURNS: Turns = Turns { count: 3, phase: Duration::from_secs(2) };
 
-/// How long each of them is measured.
-const PHASE: Duration = Duration::from_secs(2);
+/// On a machine that does other things as well nothing is gained by patience.
+const TURNS_ROUGHLY: Turns = Turns { count: 2, phase: Duration::from_secs(1) };
 
 /// Until what has just begun, or ended, is what is measured.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -63,6 +64,12 @@ const MORE_ROUGHLY: f64 = 2.0;
 
 /// A row that is over that is measured again before it counts: it may have been the machine.
 const TRIES: usize = 3;
+
+#[derive(Debug, Clone, Copy)]
+struct Turns {
+    count: usize,
+    phase: Duration,
+}
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -95,6 +102,10 @@ impl Options {
 
     fn most(&self) -> f64 {
         if self.is_rough { MORE_ROUGHLY } else { MORE }
+    }
+
+    fn turns(&self) -> Turns {
+        if self.is_rough { TURNS_ROUGHLY } else { TURNS }
     }
 
     fn wants(&self, row: &Row) -> bool {
@@ -134,7 +145,7 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Measured>> {
             let mut best: Option<Measured> = None;
             for _ in 0..TRIES {
                 let blank = Measured::new(row, &outcome, options.most());
-                let now = row_once(&mut host, &mut crowd, number, blank).await?;
+                let now = row_once(&mut host, &mut crowd, number, options.turns(), blank).await?;
                 eprintln!("bench:   {} us, during the attack {} us", now.quiet_us_p99(), now.attack_us_p99());
                 if best.as_ref().is_none_or(|best| now.ratio() < best.ratio()) {
                     best = Some(now);
@@ -153,12 +164,13 @@ async fn row_once(
     host: &mut AttackedHost,
     crowd: &mut Crowd,
     number: usize,
+    turns: Turns,
     mut measured: Measured,
 ) -> Result<Measured> {
-    for _ in 0..TURNS {
-        phase(crowd, &mut measured.quiet).await?;
+    for _ in 0..turns.count {
+        phase(crowd, turns.phase, &mut measured.quiet).await?;
         host.tell(&format!("on {number}"))?;
-        phase(crowd, &mut measured.attack).await?;
+        phase(crowd, turns.phase, &mut measured.attack).await?;
         host.tell("off")?;
         let begun = host.answer(crowd).await?;
         measured.begun += begun.parse::<u64>().with_context(|| format!("the attacked host says {begun:?}"))?;
@@ -166,12 +178,12 @@ async fn row_once(
     Ok(measured)
 }
 
-async fn phase(crowd: &mut Crowd, into: &mut Frames) -> Result<()> {
+async fn phase(crowd: &mut Crowd, lasts: Duration, into: &mut Frames) -> Result<()> {
     // An echo that was late once is late for as long as its caller talks: what was queued goes while nobody does.
     tokio::time::sleep(SILENCE).await;
     crowd.speak(SETTLE).await?;
     drop(crowd.heard());
-    crowd.measure(PHASE).await?;
+    crowd.measure(lasts).await?;
     let mut heard = crowd.heard();
     into.p99_ns.push(percentile(&mut heard.gaps_ns, 0.99));
     into.gaps_ns.append(&mut heard.gaps_ns);

@@ -3,7 +3,7 @@
 use crate::stats::percentile;
 
 use super::rows::{ROWS, Row};
-use super::{ATTACKERS, By, Frames, MORE, PHASE, TRIES, TURNS, VICTIMS};
+use super::{ATTACKERS, By, Frames, MORE, TRIES, TURNS, VICTIMS};
 
 /// Longer outcomes are cut in the table.
 const OUTCOME_CHARS: usize = 90;
@@ -116,7 +116,7 @@ pub(crate) fn to_markdown(measured: &[Measured]) -> String {
         all if all == measured.len() => String::new(),
         all => format!("Of {all} attacks these are {}. ", measured.len()),
     };
-    let seconds = PHASE.as_secs() * TURNS as u64;
+    let seconds = TURNS.phase.as_secs() * TURNS.count as u64;
     let mut page = format!(
         "# Attacks by handlers, and what other calls notice of them\n\n\
          Written by `cargo xtask bench --attacks`; do not edit. {of_all}{VICTIMS} calls of one tenant echo 20 ms frames over AudioSocket \
@@ -128,7 +128,7 @@ pub(crate) fn to_markdown(measured: &[Measured]) -> String {
          handlers share their threads, so it grows where attackers compute; the frames keep coming all the same.\n\n\
          | threat | attack | outcome | times | quiet us | attack us | ratio | quiet max | attack max | echo quiet | echo attack |\n\
          | --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n",
-        PHASE.as_secs(),
+        TURNS.phase.as_secs(),
         std::thread::available_parallelism().map_or(1, usize::from),
     );
     for m in measured {

@@ -21,10 +21,12 @@ use tokio::time::{sleep, timeout};
 use voxtra_core::{CallId, Event, EventSink, EventType, HandlerName, Switchboard, TenantId};
 use voxtra_loader::{Keeper, Loader, LoaderOptions, News, Serving, Snapshot};
 use voxtra_plugins::{Aside, Catalog, CompileLimits, GuestRuntime, GuestThreads, Limits, Runtime, RuntimeOptions};
-use voxtra_session::{BreakerOptions, Host, HostOptions, Route, Router, Runtimes, TenantRoutes};
+use voxtra_services::webhooks::WebhookSink;
+use voxtra_session::{BreakerOptions, Host, HostOptions, HostPorts, Route, Router, Runtimes, TenantRoutes};
 use voxtra_test_support::files::TempDir;
 
 use super::rows::{By, ROWS, Row, written};
+use super::web::{self, Web};
 use crate::host_side::{Desk, StandIn, new_leg};
 
 const VICTIM: &str = "victim";
@@ -82,6 +84,8 @@ struct Scene {
     begun: Arc<AtomicUsize>,
     next: Arc<AtomicUsize>,
     at_work: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    /// The outbox's.
+    _folder: TempDir,
 }
 
 impl Scene {
@@ -91,7 +95,9 @@ impl Scene {
         let tried = Runtime::new(RuntimeOptions { compiler, max_instances: 8, ..RuntimeOptions::default() })?;
         // Attackers that are left alone would not attack.
         let runtime = Runtime::new(RuntimeOptions { traps_in_a_row: 0, ..RuntimeOptions::default() })?;
-        let ends = Arc::new(Ends::default());
+        let web = Web::open(&ATTACKER.into()).await?;
+        let folder = TempDir::new("attacked")?;
+        let ends = Arc::new(Ends { waiting: Mutex::default(), outbox: web::outbox(&folder).await? });
         let options = HostOptions {
             handler_grace: Duration::from_millis(500),
             hook_limit: Duration::from_millis(500),
@@ -100,7 +106,9 @@ impl Scene {
         };
         let runtimes = Runtimes { control: tokio::runtime::Handle::current(), guests: guests.guests() };
         let handlers = Arc::new(handlers(&runtime)?);
-        let host = Host::new(options, handlers, routes()?, Arc::clone(&ends), runtimes);
+        let routes = routes(&web.notes)?;
+        let ports = HostPorts { http: Some(web), ..HostPorts::new(Arc::clone(&ends) as Arc<dyn EventSink>) };
+        let host = Host::new(options, handlers, routes, ports, runtimes);
         Ok(Self {
             host,
             tried,
@@ -111,6 +119,7 @@ impl Scene {
             begun: Arc::default(),
             next: Arc::new(AtomicUsize::new(FIRST_ATTACKER)),
             at_work: Mutex::default(),
+            _folder: folder,
         })
     }
 
@@ -224,13 +233,13 @@ fn load_now(runtime: &Arc<Runtime>, tenant: &TenantId, name: &str, wasm: &[u8]) 
 }
 
 /// The victim's calls go to its one handler; an attack is called by its name.
-fn routes() -> Result<Router> {
+fn routes(web: &[(String, String)]) -> Result<Router> {
     let routes = ROWS.iter().filter_map(|row| {
         let handler = row.handler()?;
-        let metadata = match row.by {
-            By::Guest { note, .. } => vec![("attack".to_owned(), note.to_owned())],
-            _ => Vec::new(),
-        };
+        let mut metadata = web.to_vec();
+        if let By::Guest { note, .. } = row.by {
+            metadata.push(("attack".to_owned(), note.to_owned()));
+        }
         Some(Route { extension: row.attack.to_owned(), handler, metadata, ..Route::default() })
     });
     let attacker = TenantRoutes {
@@ -275,9 +284,11 @@ impl Attacker {
     }
 }
 
-/// How calls have ended.
-#[derive(Default)]
-struct Ends(Mutex<HashMap<String, Waiting>>);
+/// How calls have ended. What handlers tell goes to a webhook, too.
+struct Ends {
+    waiting: Mutex<HashMap<String, Waiting>>,
+    outbox: WebhookSink,
+}
 
 struct Waiting {
     told: Vec<String>,
@@ -296,7 +307,7 @@ impl Ends {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -310,12 +321,15 @@ impl EventSink for Ends {
                 // Who waited may have gone.
                 let _ = ended.send(end.trim().to_owned());
             }
-            _ => {
-                let Some(got) = find(&event.data, "got") else { return };
-                if let Some(waiting) = self.lock().get_mut(event.session_id.as_str()) {
+            EventType::Custom => {
+                if let Some(got) = find(&event.data, "got")
+                    && let Some(waiting) = self.lock().get_mut(event.session_id.as_str())
+                {
                     waiting.told.push(got);
                 }
+                self.outbox.emit(event);
             }
+            _ => {}
         }
     }
 }

@@ -5,6 +5,7 @@ mod audio;
 mod breaker;
 mod canary;
 mod capabilities;
+mod drain;
 mod ending;
 mod events;
 mod failure;
@@ -26,6 +27,7 @@ mod rules;
 mod starting;
 mod upgrade;
 mod verbs;
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -538,7 +538,7 @@ async fn downloads_that_are_not_taken_leave_calls_alone_and_wait_no_longer_than_
     let pbx =
         FakePbx::rest(|seen| if seen.line.ends_with("/file") { http(200, "0123456789") } else { http(204, "") }).await;
     let mut config = voxtra_ari::AriConfig::new(&pbx.base_url, "bob", "s3cret", "app");
-    config.request_timeout = std::time::Duration::from_millis(300);
+    config.request_timeout = std::time::Duration::from_secs(2);
     let client = AriClient::new(config).unwrap();
     let first = client.download_recording("a", 10).await.unwrap();
     let second = client.download_recording("b", 10).await.unwrap();

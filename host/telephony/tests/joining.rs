@@ -180,13 +180,13 @@ async fn a_prompt_goes_on_when_its_leg_joins_and_leaves() -> Result<()> {
     let began = std::time::Instant::now();
     bridge.add(call.id()).await?;
     println!("joined after {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "not at its end: {:?}", began.elapsed());
     let at = call.phone.heard().len();
     pause(1_000).await;
     assert!(voxtra_test_support::match_audio::rms(&call.phone.heard()[at..]) > 100.0, "it goes on");
     let began = std::time::Instant::now();
     bridge.remove(call.id()).await?;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "not at its end: {:?}", began.elapsed());
     let at = call.phone.heard().len();
     pause(1_000).await;
     assert!(voxtra_test_support::match_audio::rms(&call.phone.heard()[at..]) > 100.0, "it goes on");

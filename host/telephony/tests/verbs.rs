@@ -3,8 +3,6 @@
 
 mod real;
 
-use std::time::Duration;
-
 use anyhow::Result;
 use real::{APP, LONG, Scene, pause};
 use voxtra_core::telephony::LegEnd;
@@ -210,7 +208,7 @@ async fn a_call_from_before_is_adopted() -> Result<()> {
     pause(1_500).await;
     assert!(rms(last_ms(&call.phone.heard(), 500)) > 100.0);
     new.leg.end(HangupCause::Normal).await?;
-    assert!(call.phone.wait_for_bye(Duration::from_secs(5)).await);
+    assert!(call.phone.wait_for_bye(LONG).await);
     drop(before);
     Ok(())
 }

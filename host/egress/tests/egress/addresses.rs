@@ -126,7 +126,7 @@ async fn a_connection_is_used_again_only_while_the_name_leads_to_the_same_place(
     }
     assert_eq!(first.connections(), 1, "the connection was not used again");
     let third = tokio::spawn(world.call().send(HttpRequest::new("GET", url)));
-    let moved = tokio::time::timeout(std::time::Duration::from_secs(5), listener.accept()).await;
+    let moved = tokio::time::timeout(std::time::Duration::from_secs(20), listener.accept()).await;
     assert!(moved.is_ok(), "the new address was not connected to");
     third.abort();
     assert_eq!(first.requests().len(), 2);

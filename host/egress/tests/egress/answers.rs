@@ -85,7 +85,8 @@ async fn whoever_sends_too_much_is_left() {
 async fn an_answer_of_exactly_the_limit_is_taken() {
     let body = "x".repeat(10_000);
     let server = Server::start(OPEN, move |_| ok(&body)).await;
-    let world = World::with(&[format!("http://a.test:{}", server.port())], short(), Secrets::new());
+    let limits = EgressLimits { response_bytes: 10_000, ..limits() };
+    let world = World::with(&[format!("http://a.test:{}", server.port())], limits, Secrets::new());
     assert_eq!(world.get(&format!("http://a.test:{}/", server.port())).await.unwrap().body.len(), 10_000);
 }
 

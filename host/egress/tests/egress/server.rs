@@ -8,6 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+/// Longer than anything takes when it works.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What it does once it has read a request.
 #[derive(Clone)]
 pub(crate) enum Reply {
@@ -114,7 +117,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), closed).await.expect("a connection stayed open");
+        tokio::time::timeout(PATIENCE, closed).await.expect("a connection stayed open");
     }
 
     /// Waits until this many requests have come.
@@ -124,7 +127,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), come).await.expect("no request came");
+        tokio::time::timeout(PATIENCE, come).await.expect("no request came");
     }
 }
 

@@ -186,7 +186,15 @@ fn calls_on_many_threads_each_end_once() {
     let sink = Arc::<RecordingEventSink>::default();
     let (started, told) = (Arc::clone(&handlers), Arc::clone(&sink));
     let runtimes = Runtimes { control: control.handle().clone(), guests: guests.handle().clone().into() };
-    let host = Host::new(HostOptions::default(), started, Router::single("voxtra"), told, runtimes);
+    // However busy the machine is, and however many of the handlers trap one after the other.
+    let options = HostOptions {
+        start_budget: 60 * SECOND,
+        handler_grace: 60 * SECOND,
+        hook_limit: 60 * SECOND,
+        breaker: crate::BreakerOptions { failures: 0, ..crate::BreakerOptions::default() },
+        ..HostOptions::default()
+    };
+    let host = Host::new(options, started, Router::single("voxtra"), told, runtimes);
     let kit = Kit { host, sink, handlers, exchange: FakeExchange::new() };
     let legs: Vec<_> = (0..CALLS)
         .map(|n| {

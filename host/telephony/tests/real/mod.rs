@@ -190,7 +190,7 @@ impl Scene {
     /// Nothing is left at the PBX.
     pub async fn nothing_is_left(&self) -> Result<()> {
         let none = self.pbx.wait_for_channels(0, LONG).await?;
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + LONG;
         let mut bridges = self.pbx.cli("bridge show all").await?;
         while bridges.contains("stasis") && Instant::now() < until {
             pause(50).await;

@@ -56,7 +56,7 @@ async fn whatever_step_fails_nothing_is_left_and_the_next_attempt_works() {
 #[tokio::test]
 async fn a_media_channel_that_does_not_connect_or_start_is_given_up() {
     for break_it in [Pbx::no_media_connection as fn(&Pbx), Pbx::no_media_start] {
-        let scene = Scene::start().await;
+        let scene = Scene::start_with(|o| o.limits.media_setup = Duration::from_millis(300)).await;
         let (leg, _) = scene.call("1.1").await;
         break_it(scene.pbx());
         let outcome = timeout(PATIENCE, leg.leg.open_media(8_000)).await.unwrap();

@@ -24,7 +24,7 @@ use super::{AsteriskAdapter, AsteriskOptions, MediaTransport};
 use crate::media::MediaThreads;
 
 /// More than anything here takes; less than anybody wants to wait.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A switchboard that keeps its legs and what happened to them.
 #[derive(Default)]
@@ -96,8 +96,8 @@ impl Scene {
         prepare(&fake.pbx);
         let mut options = AsteriskOptions::new(&fake.base_url, "bob", "secret", [APP]);
         options.media_transport = MediaTransport::AudioSocket;
-        options.limits.request = Duration::from_secs(2);
-        options.limits.media_setup = Duration::from_millis(300);
+        options.limits.request = Duration::from_secs(10);
+        options.limits.media_setup = Duration::from_secs(10);
         options.limits.unknown_grace = Duration::from_millis(50);
         options.limits.transfer_grace = Duration::from_millis(300);
         change(&mut options);

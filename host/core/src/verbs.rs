@@ -8,6 +8,15 @@ use crate::ids::{PlaybackId, RecordingId};
 /// The keys of a telephone.
 pub const DTMF_DIGITS: &str = "0123456789*#ABCD";
 
+/// Whether this is the name of a sound below the PBX's own folder: letters, digits, `-`, `_`, `+` and `.`, with `/` between
+/// folders. A PBX may play any file that it can read, so that nothing else is one.
+pub fn is_sound_name(name: &str) -> bool {
+    name.split('/').all(|part| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(fits)
+    })
+}
+
 /// The most digits that one verb takes or sends.
 pub const MAX_DIGITS: u32 = 64;
 

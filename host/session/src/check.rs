@@ -2,7 +2,9 @@
 
 use voxtra_core::CallError;
 use voxtra_core::media::LINK_RATES_HZ;
-use voxtra_core::verbs::{DTMF_DIGITS, Gather, MAX_DIGITS};
+use voxtra_core::verbs::{DTMF_DIGITS, Gather, MAX_DIGITS, is_sound_name};
+
+use crate::recording_id;
 
 const MAX_PROMPTS: usize = 32;
 const MAX_PROMPT_BYTES: usize = 512;
@@ -10,9 +12,6 @@ const MAX_FILE_NAME_BYTES: usize = 128;
 
 /// What a prompt may be that the PBX plays. Others, such as `http:`, would make the PBX fetch what a guest names.
 const PBX_SCHEMES: [&str; 6] = ["sound", "digits", "number", "tone", "characters", "recording"];
-
-/// A UUID without hyphens.
-const RECORDING_ID_CHARS: usize = 32;
 
 /// Those that the host plays itself.
 const OWN_SCHEMES: [&str; 2] = ["file", "https"];
@@ -67,19 +66,17 @@ fn one_prompt(prompt: &str) -> Result<(), CallError> {
 
 /// A sound that the PBX has: nothing that leads to another of its files.
 fn sound(name: &str) -> Result<(), CallError> {
-    let part = |part: &str| {
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(fits)
-    };
-    if name.split('/').all(part) {
+    if is_sound_name(name) {
         return Ok(());
     }
-    refuse(format!("{name:?} is no sound's name; write letters, digits, `-`, `_`, `.` and `/`, as in `sound:digits/1`"))
+    refuse(format!(
+        "{name:?} is no sound's name; write letters, digits, `-`, `_`, `+`, `.` and `/`, as in `sound:digits/1`"
+    ))
 }
 
 /// A recording that this host has made at the PBX, by its id; whose it is, is looked at by [`crate::recording_id`].
 fn recording(id: &str) -> Result<(), CallError> {
-    if id.len() == RECORDING_ID_CHARS && id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
+    if recording_id::is_one(id) {
         return Ok(());
     }
     refuse(format!("{id:?} is no recording's id; play one that `record-start` has returned"))

@@ -9,6 +9,11 @@ pub(crate) fn new(tenant: &TenantId) -> RecordingId {
     RecordingId::new(format!("{:016x}{random:016x}", mark(tenant)))
 }
 
+/// Whether this can be one: nothing else of the PBX's has such a name.
+pub(crate) fn is_one(id: &str) -> bool {
+    id.len() == 32 && id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+}
+
 /// Whether the recordings among these prompts are the tenant's.
 pub(crate) fn check_own(tenant: &TenantId, media: &[String]) -> Result<(), CallError> {
     let own = format!("{:016x}", mark(tenant));
@@ -37,7 +42,8 @@ mod tests {
     fn a_tenants_recordings_are_its_own_and_no_two_are_alike() {
         let (acme, beta) = (TenantId::new("acme"), TenantId::new("beta"));
         let ids = [new(&acme), new(&acme), new(&beta)];
-        assert!(ids.iter().all(|id| id.as_str().len() == 32));
+        assert!(ids.iter().all(|id| is_one(id.as_str())));
+        assert!(["", "x", &"A".repeat(32), &"0".repeat(33)].into_iter().all(|id| !is_one(id)));
         assert_ne!(ids[0], ids[1]);
         let media = |id: &RecordingId| ["sound:beep".to_owned(), format!("recording:{id}")];
         assert_eq!(check_own(&acme, &media(&ids[0])), Ok(()));

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 use voxtra_core::CallError;
-use voxtra_core::verbs::{DTMF_DIGITS, MAX_DIGITS};
+use voxtra_core::verbs::{DTMF_DIGITS, MAX_DIGITS, is_sound_name};
 
 /// What every media channel of any host begins with.
 const MEDIA_PREFIX: &str = "voxtra-media-";
@@ -261,11 +261,7 @@ pub(super) fn check_media(media: &[String]) -> Result<(), CallError> {
 
 /// A sound below Asterisk's own folder. Asterisk itself plays any file that it can read: `sound:/etc/…`, `sound:../…`.
 fn check_sound(name: &str) -> Result<(), CallError> {
-    let part = |part: &str| {
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(fits)
-    };
-    if name.split('/').all(part) {
+    if is_sound_name(name) {
         return Ok(());
     }
     let shown: String = name.chars().take(80).collect();

@@ -74,7 +74,7 @@ impl Snapshot {
                 }
             }
             routers.extend(plan.routers.iter().filter_map(|rule| match of(&rule_name(Kind::Router, &rule.name))? {
-                Component::Router(router) => Some(router.clone()),
+                Component::Router(router) => Some(router.clone().narrowed(plan.settings.grants.capabilities())),
                 _ => None,
             }));
             filters.extend(plan.filters.iter().filter_map(|rule| match of(&rule_name(Kind::Filter, &rule.name))? {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use voxtra_core::verbs::LogLevel;
-use voxtra_core::{CallInfo, HandlerName, TenantId};
+use voxtra_core::{CallInfo, Capabilities, HandlerName, TenantId};
 use wasmtime::component::InstancePre;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
@@ -98,7 +98,7 @@ pub trait ComponentLog: Send + Sync {
 
 /// One version of a router, compiled and linked.
 #[derive(Clone)]
-pub struct RouterComponent(Rule<RouterIndices>);
+pub struct RouterComponent(Rule<RouterIndices>, Capabilities);
 
 /// One version of a filter, compiled and linked.
 #[derive(Clone)]
@@ -109,6 +109,18 @@ impl RouterComponent {
     /// information without a route. Await it where guests may run.
     pub async fn route(&self, tenant: Arc<dyn TenantHost>, call: &CallInfo) -> Result<Option<Decision>, RuleFailure> {
         self.0.ask(Some(tenant), call).await
+    }
+
+    /// What it may do: whoever hands it a tenant sees to that.
+    pub fn capabilities(&self) -> Capabilities {
+        self.1
+    }
+
+    /// The same version with narrower capabilities; none of them gets wider.
+    #[must_use]
+    pub fn narrowed(mut self, capabilities: Capabilities) -> Self {
+        self.1 = capabilities.within(self.1);
+        self
     }
 }
 
@@ -193,7 +205,7 @@ impl Runtime {
 
     fn router(self: &Arc<Self>, loaded: Loaded) -> Result<RouterComponent, String> {
         let export = RouterIndices::new(&loaded.pre).map_err(misfit)?;
-        Ok(RouterComponent(Rule::new(self, loaded, export)))
+        Ok(RouterComponent(Rule::new(self, loaded, export), Capabilities::ALL))
     }
 
     fn filter(self: &Arc<Self>, loaded: Loaded) -> Result<FilterComponent, String> {

@@ -10,6 +10,7 @@ use voxtra_plugins::{Catalog, FilterComponent, Guests, OutgoingEvent, RouterComp
 
 use crate::host::Host;
 use crate::ports::{Decision, EventFilters, FilterVerdict, RoutingRules};
+use crate::tenant::narrowed;
 
 impl Host {
     /// From now on a catalog's routers and filters are asked, in their order, behind those of [`crate::HostPorts`]. Their
@@ -18,7 +19,7 @@ impl Host {
         let (inner, guests) = (self.inner(), &self.inner().runtimes.guests);
         let mut rules = inner.ports.rules.clone();
         for router in catalog.all_routers() {
-            let tenant = inner.tenant(router.tenant());
+            let tenant = narrowed(inner.tenant(router.tenant()), router.capabilities());
             rules.push(Arc::new(RouterRule { router: router.clone(), tenant, guests: guests.clone() }));
         }
         let mut filters = inner.ports.filters.clone();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::{BoxFuture, CallError, Capability, HandlerName, TenantId};
 
 /// The capability's name, as tenants' files and refusals write it.
-pub const CAPABILITY: &str = Capability::Http.as_str();
+const CAPABILITY: &str = Capability::Http.as_str();
 
 /// The way out for handlers' HTTP.
 pub trait HttpOut: Send + Sync {

@@ -4,7 +4,7 @@
 //! limits, the lookup of the name by ourselves ([`resolver`]), the judgement of every address that came back
 //! ([`networks`]), and only then a connection, to one of those addresses and no other. A redirect begins again at the top.
 //!
-//! It binds nothing to a guest: whoever does sees [`port`] only. It reads no file and no environment, keeps no cookies, knows
+//! It binds nothing to a guest: whoever does sees [`voxtra_core::http`] only. It reads no file and no environment, keeps no cookies, knows
 //! no proxy and undoes no compression. Operators' own requests (webhooks, recordings) do not pass here.
 
 mod client;
@@ -17,6 +17,8 @@ pub mod resolver;
 pub mod secret;
 pub mod target;
 
+use voxtra_core::http as port;
+
 pub use client::{CallEgress, Egress, EgressOptions, SetUpError, TenantRules, certificates_of_pem};
 pub use entry::{AllowEntry, EntryError};
 pub use gate::TenantCounters;
@@ -26,7 +28,4 @@ pub use policy::{EgressLimits, EgressPolicy, Narrowing};
 pub use resolver::{FakeResolver, Resolver, SystemResolver};
 pub use rustls::pki_types::CertificateDer;
 pub use secret::{Secret, SecretError, Secrets};
-pub use voxtra_core::http as port;
-pub use voxtra_core::http::{
-    CAPABILITY, FakeHttp, Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Kind, Reason,
-};
+pub use voxtra_core::http::{FakeHttp, Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Kind, Reason};

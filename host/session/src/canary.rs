@@ -55,7 +55,7 @@ impl CanaryPlan {
     }
 
     /// Whether a call goes to the new version.
-    pub fn takes(&self, call: &CallId) -> bool {
+    pub(crate) fn takes(&self, call: &CallId) -> bool {
         spread(call.as_str()) % 100 < u64::from(self.share_percent)
     }
 }
@@ -72,7 +72,7 @@ fn spread(id: &str) -> u64 {
 
 /// A version on trial: pure, told of each of its calls that is over.
 #[derive(Debug, Clone)]
-pub struct Trial {
+pub(crate) struct Trial {
     plan: CanaryPlan,
     calls: u32,
     failures: u32,
@@ -92,7 +92,7 @@ pub struct TrialCounts {
 
 /// What becomes of a version on trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TrialVerdict {
+pub(crate) enum TrialVerdict {
     /// It goes on.
     GoOn,
     /// It has proved itself: said once.
@@ -106,17 +106,17 @@ pub enum TrialVerdict {
 
 impl Trial {
     /// Nothing is known of it yet.
-    pub fn new(plan: CanaryPlan) -> Self {
+    pub(crate) fn new(plan: CanaryPlan) -> Self {
         Self { plan, calls: 0, failures: 0, all: TrialCounts::default(), has_proved_itself: false }
     }
 
     /// How its calls went since it began.
-    pub fn counts(&self) -> TrialCounts {
+    pub(crate) fn counts(&self) -> TrialCounts {
         self.all
     }
 
     /// One of its calls is over.
-    pub fn report(&mut self, failed: bool) -> TrialVerdict {
+    pub(crate) fn report(&mut self, failed: bool) -> TrialVerdict {
         if self.calls >= MEMORY_CALLS.max(self.plan.min_calls.saturating_mul(2)) {
             self.calls /= 2;
             self.failures /= 2;
@@ -245,13 +245,6 @@ impl OnTrial {
 }
 
 impl Canaries {
-    pub(crate) fn set(&self, tenant: TenantId, version: Arc<dyn HandlerVersion>, plan: CanaryPlan) {
-        let key = (tenant, version.name().clone());
-        let mut inner = self.inner();
-        inner.withdrawn.remove(&key);
-        inner.on_trial.insert(key, OnTrial::new(version, plan));
-    }
-
     /// These and no others. What is on trial already keeps its counts; what was withdrawn stays so until it is missing
     /// here, or another version is in its place.
     pub(crate) fn set_all(&self, all: Vec<(TenantId, Arc<dyn HandlerVersion>, CanaryPlan)>) {
@@ -274,10 +267,6 @@ impl Canaries {
                 None => drop(inner.on_trial.insert(key, OnTrial::new(version, plan))),
             }
         }
-    }
-
-    pub(crate) fn clear(&self, tenant: &TenantId, handler: &HandlerName) -> bool {
-        self.inner().on_trial.remove(&(tenant.clone(), handler.clone())).is_some()
     }
 
     /// Those that are on trial now, by tenant and name.

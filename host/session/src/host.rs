@@ -182,29 +182,11 @@ impl Host {
         self.inner.limits.set(others, tenants);
     }
 
-    /// From now on a share of the tenant's calls for the handler of this version's name goes to this version, until it is
-    /// withdrawn because it fails too often ([`crate::CanaryWatcher`] is told), or [`Host::clear_canary`] ends the trial.
-    /// One on trial before is so no more. The error is a sentence; nothing has changed then.
-    pub fn set_canary(
-        &self,
-        tenant: TenantId,
-        version: Arc<dyn HandlerVersion>,
-        plan: CanaryPlan,
-    ) -> Result<(), String> {
-        plan.check()?;
-        self.inner.canaries.set(tenant, version, plan);
-        Ok(())
-    }
-
-    /// Ends a handler's trial: new calls get its current version. False when there was none.
-    pub fn clear_canary(&self, tenant: &TenantId, handler: &HandlerName) -> bool {
-        self.inner.canaries.clear(tenant, handler)
-    }
-
-    /// From now on these versions are on trial and no others, each as its plan says. One that is on trial already keeps the
-    /// counts of its calls. One that was withdrawn is not tried again before it was missing here once, or another version
-    /// was in its place: whoever keeps the versions may not have heard of it yet. The error is a sentence; nothing has
-    /// changed then.
+    /// From now on these versions are on trial and no others: a share of the tenant's calls for the handler of a version's
+    /// name goes to that version, until it is withdrawn because it fails too often ([`crate::CanaryWatcher`] is told). One
+    /// that is on trial already keeps the counts of its calls. One that was withdrawn is not tried again before it was
+    /// missing here once, or another version was in its place: whoever keeps the versions may not have heard of it yet. The
+    /// error is a sentence; nothing has changed then.
     pub fn set_canaries(&self, trials: Vec<(TenantId, Arc<dyn HandlerVersion>, CanaryPlan)>) -> Result<(), String> {
         for (tenant, version, plan) in &trials {
             plan.check().map_err(|why| format!("the trial of {tenant}/{} cannot be made: {why}", version.name()))?;

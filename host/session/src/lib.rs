@@ -41,7 +41,7 @@ mod words;
 mod tests;
 
 pub use breaker::BreakerOptions;
-pub use canary::{CanaryPlan, CanaryWatcher, Proved, Trial, TrialCounts, TrialStatus, TrialVerdict, Withdrawn};
+pub use canary::{CanaryPlan, CanaryWatcher, Proved, TrialCounts, TrialStatus, Withdrawn};
 pub use dial::DialPolicy;
 pub use filtered::FilteredSink;
 pub use handlers::{HandlerInstance, HandlerVersion, Handlers};

@@ -39,6 +39,10 @@ fn on_trial(traps_every: u32) -> Arc<TestHandler> {
     Arc::new(handler)
 }
 
+fn try_it(kit: &Kit, new: &Arc<TestHandler>, plan: CanaryPlan) {
+    kit.host.set_canaries(vec![(TenantId::default(), Arc::clone(new) as Arc<dyn HandlerVersion>, plan)]).unwrap();
+}
+
 async fn five_hundred_calls(kit: &Kit) {
     for n in 0..500 {
         kit.call_with(leg_with_prompts_of(Duration::from_millis(1)), &format!("c{n}"));
@@ -55,7 +59,7 @@ async fn a_version_that_traps_in_a_fifth_of_its_calls_is_gone_within_fifty_of_th
     });
     let new = on_trial(5);
     let plan = CanaryPlan { share_percent: 50, ..CanaryPlan::default() };
-    kit.host.set_canary(TenantId::default(), Arc::clone(&new) as Arc<dyn HandlerVersion>, plan).unwrap();
+    try_it(&kit, &new, plan);
     five_hundred_calls(&kit).await;
     let tried = new.starts.load(Ordering::Relaxed);
     assert!((20..=50).contains(&tried), "{tried} of its calls");
@@ -67,7 +71,7 @@ async fn a_version_that_traps_in_a_fifth_of_its_calls_is_gone_within_fifty_of_th
     assert_eq!(kit.host.stats().canaries_withdrawn, 1);
     // Its share of the calls before, and none after.
     assert!(kit.handler("default").starts.load(Ordering::Relaxed) + tried >= 500);
-    assert!(!kit.host.clear_canary(&TenantId::default(), &HandlerName::from("default")));
+    assert!(kit.host.canaries().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,12 +79,12 @@ async fn a_version_that_fails_once_in_a_hundred_stays_and_has_its_share() {
     let kit = Kit::new([TestHandler::default(|_| async { Outcome::Returned })]);
     let new = on_trial(100);
     let plan = CanaryPlan { share_percent: 50, ..CanaryPlan::default() };
-    kit.host.set_canary(TenantId::default(), Arc::clone(&new) as Arc<dyn HandlerVersion>, plan).unwrap();
+    try_it(&kit, &new, plan);
     five_hundred_calls(&kit).await;
     let tried = new.starts.load(Ordering::Relaxed);
     assert!(tried.abs_diff(250) < 50, "{tried} of 500");
     assert_eq!(kit.host.stats().canaries_withdrawn, 0);
-    assert!(kit.host.clear_canary(&TenantId::default(), &HandlerName::from("default")));
+    assert_eq!(kit.host.canaries().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +94,7 @@ async fn callers_get_the_current_version_while_the_one_on_trial_is_left_alone() 
     let kit = Kit::with(options, OnFailure::default(), [TestHandler::default(|_| async { Outcome::Returned })]);
     let new = on_trial(1);
     let plan = CanaryPlan { share_percent: 100, ..CanaryPlan::default() };
-    kit.host.set_canary(TenantId::default(), Arc::clone(&new) as Arc<dyn HandlerVersion>, plan).unwrap();
+    try_it(&kit, &new, plan);
     for n in 0..10 {
         kit.call_with(leg_with_prompts_of(Duration::from_millis(1)), &format!("c{n}"));
         kit.host.idle().await;
@@ -103,7 +107,7 @@ async fn callers_get_the_current_version_while_the_one_on_trial_is_left_alone() 
 async fn a_plan_that_cannot_be_used_changes_nothing() {
     let kit = Kit::new([TestHandler::default(|_| async { Outcome::Returned })]);
     let plan = CanaryPlan { share_percent: 0, ..CanaryPlan::default() };
-    let why = kit.host.set_canary(TenantId::default(), on_trial(1), plan).unwrap_err();
+    let why = kit.host.set_canaries(vec![(TenantId::default(), on_trial(1), plan)]).unwrap_err();
     assert!(why.contains("1 to 100"), "{why}");
     kit.call("c1");
     kit.host.idle().await;

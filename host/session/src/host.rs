@@ -137,7 +137,12 @@ impl Host {
     /// [`crate::Succession`] says: they go over to it where both can do that, and those that stay may do so for its drain
     /// limit, after which the failure policy takes them.
     pub fn set_handlers(&self, handlers: Arc<dyn Handlers>) {
-        *self.inner.handlers.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&handlers);
+        let exchanged = {
+            let mut current = self.inner.handlers.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::clone(&handlers))
+        };
+        // With the lock free again: it may be the last of many components.
+        drop(exchanged);
         for row in self.inner.rows().values_mut().filter(|row| row.parent.is_none()) {
             let Some(handler) = &row.handler else { continue };
             let current = handlers.get(&row.shared.info.tenant, handler.name());

@@ -2,10 +2,11 @@
 //! audio as they pass.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use tokio::sync::Notify;
 use voxtra_core::media::LinkClosed;
 use voxtra_core::{AudioSink, AudioSource, Frame, HandlerName, Http, HttpOut, MediaLink, TenantId, Usage};
 
@@ -17,6 +18,9 @@ use crate::pressure::Pressure;
 pub(crate) struct Account {
     /// Of the instances that are gone.
     instances: Mutex<Usage>,
+    /// How many are not.
+    instances_up: AtomicUsize,
+    settled: Notify,
     log_bytes: AtomicU64,
     audio: Arc<AudioBytes>,
     /// Of each handler that has sent something; a call has few of them.
@@ -67,6 +71,13 @@ impl Account {
         self.handler_failed.load(Ordering::Relaxed)
     }
 
+    /// Waits until no instance is left: one that is stopped goes where guests run, when its turn comes. One waits at a time.
+    pub(crate) async fn settled(&self) {
+        while self.instances_up.load(Ordering::Acquire) > 0 {
+            self.settled.notified().await;
+        }
+    }
+
     /// Everything together. Complete when no instance is left.
     pub(crate) fn total(&self) -> Usage {
         let mut total = *self.instances.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,6 +118,7 @@ impl Drop for Freed {
 
 impl Metered {
     pub(crate) fn new(instance: Box<dyn HandlerInstance>, account: Arc<Account>, pressure: Arc<Pressure>) -> Self {
+        account.instances_up.fetch_add(1, Ordering::Relaxed);
         Self { instance, account, _freed: Freed(pressure) }
     }
 }
@@ -129,6 +141,9 @@ impl Drop for Metered {
     fn drop(&mut self) {
         let usage = self.instance.usage();
         self.account.instances.lock().unwrap_or_else(PoisonError::into_inner).add(&usage);
+        if self.account.instances_up.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.account.settled.notify_one();
+        }
     }
 }
 

@@ -22,6 +22,9 @@ use crate::place::PlacedEnd;
 /// How long a task that was told to stop may take to do so: guest code looks up every few milliseconds.
 const ABORT_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long a handler that was told to stop may take to settle its account: it may wait for a turn to do so.
+const SETTLE_LIMIT: Duration = Duration::from_millis(500);
+
 /// How long a recording may take to be complete on its disk. It is finished all the same when it takes longer.
 const RECORDING_END_LIMIT: Duration = Duration::from_secs(10);
 
@@ -54,6 +57,8 @@ impl CallTask {
         if let Err(error) = hung_up.unwrap_or(Err(CallError::Timeout)) {
             tracing::warn!(call = %self.shared.info.id, %error, "the call could not be hung up at the PBX");
         }
+        // The call's record counts what they have used.
+        let _ = timeout(SETTLE_LIMIT, self.shared.account.settled()).await;
         reason
     }
 

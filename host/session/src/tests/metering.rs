@@ -5,9 +5,11 @@ use voxtra_core::metering::FakeMeter;
 use voxtra_core::verbs::LogLevel;
 use voxtra_core::{Direction, EndReason, Frame};
 use voxtra_plugins::Outcome;
+use voxtra_plugins::fake::FakeCall;
 
 use super::placing::to;
 use super::*;
+use crate::account::{Account, Metered};
 use crate::options::Then;
 
 /// A host with a meter.
@@ -154,4 +156,23 @@ fn a_call_whose_owner_vanishes_has_its_record() {
     let records = meter.records();
     assert_eq!((records.len(), kit.host.stats().lost), (1, 1));
     assert!(matches!(records[0].end, EndReason::TelephonyFailed(_)), "{:?}", records[0].end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_is_settled_when_the_last_instance_has_gone() {
+    let account = Arc::<Account>::default();
+    account.settled().await;
+    let handler = TestHandler::default(|_| std::future::pending());
+    for after in [2 * SECOND, SECOND] {
+        let instance = handler.start(Arc::new(FakeCall::new())).await.unwrap();
+        let metered = Metered::new(instance, Arc::clone(&account), Arc::default());
+        // As one that was told to stop and waits for its turn.
+        tokio::spawn(async move {
+            sleep(after).await;
+            drop(metered);
+        });
+    }
+    let began = tokio::time::Instant::now();
+    account.settled().await;
+    assert_eq!((began.elapsed().as_secs(), account.total().host_calls), (2, 2));
 }

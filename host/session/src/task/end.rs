@@ -134,7 +134,8 @@ impl CallTask {
                     }
                     Ok(Outcome::Returned | Outcome::Error(_)) => {}
                     Err(NotStarted::Failed(_)) => self.judge(Verdict::Failed),
-                    Err(NotStarted::Busy(_) | NotStarted::LeftAlone(_)) => self.judge(Verdict::Unknown),
+                    Err(NotStarted::Busy(_)) => self.judge(Verdict::Unknown),
+                    Err(NotStarted::LeftAlone(_)) => self.spare(),
                 }
             }
             WoundDown::CutOff => {

@@ -60,7 +60,10 @@ impl CallTask {
             Ok(Outcome::Trapped(trap)) => trap.to_string(),
             Err(NotStarted::Failed(why)) => why,
             Err(NotStarted::Busy(why)) => return self.too_busy(why),
-            Err(NotStarted::LeftAlone(why)) => return self.apologise_for(why),
+            Err(NotStarted::LeftAlone(why)) => {
+                self.spare();
+                return self.apologise_for(why);
+            }
         };
         self.life.host.counters.handler_failed();
         self.apologise_for(one_line(&failure))

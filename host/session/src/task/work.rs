@@ -69,7 +69,6 @@ impl CallTask {
         let key = VersionKey::of(&self.shared.info.tenant, handler.as_ref());
         if let Err(why) = host.breakers.check(&key) {
             host.counters.breaker_skipped();
-            self.spared = true;
             let run = HandlerRun::new(Err(NotStarted::LeftAlone(why)));
             self.running = Some(host.runtimes.control.spawn(std::future::ready(run)));
             return;
@@ -119,13 +118,18 @@ impl CallTask {
     /// who is on the line already gets the failure policy.
     pub(super) fn too_busy(&mut self, why: String) -> Option<End> {
         self.life.host.counters.refused_busy();
-        self.spared = true;
-        self.judge(Verdict::Unknown);
+        self.spare();
         if self.shared.is_answered() {
             return self.apologise_for(why);
         }
         self.report_error(&why);
         Some(End { reason: EndReason::HandlerFailed(why), cause: HangupCause::Congestion, reply: None })
+    }
+
+    /// The version is left alone: nothing of it is started for the call, its hook neither, and nothing is held against it.
+    pub(super) fn spare(&mut self) {
+        self.spared = true;
+        self.judge(Verdict::Unknown);
     }
 
     /// Says how the version that is at work did. Only the first time counts.

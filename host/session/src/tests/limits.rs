@@ -175,12 +175,13 @@ async fn a_tenant_whose_instances_have_all_its_memory_is_refused_by_name_and_no_
         ..HostOptions::default()
     };
     let kit = Kit::with(options, OnFailure::default(), [handler]);
-    kit.handler("default").full.store(true, Ordering::Relaxed);
+    let full = StartError::TenantFull("limit-exceeded: memory of the tenant".to_owned());
+    *kit.handler("default").refuses.lock().unwrap() = Some(full);
     kit.call("c1");
     kit.host.idle().await;
     assert!(kit.said(EventType::Error, "message").contains("limit-exceeded: memory of the tenant"));
     assert_eq!(kit.end_reason_of("c1"), "handler-failed");
-    kit.handler("default").full.store(false, Ordering::Relaxed);
+    *kit.handler("default").refuses.lock().unwrap() = None;
     kit.call("c2");
     kit.host.idle().await;
     assert_eq!(kit.end_reason_of("c2"), "handler-returned");

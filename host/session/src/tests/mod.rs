@@ -64,8 +64,8 @@ struct TestHandler {
     script: Script,
     hook: Option<Hook>,
     busy: AtomicBool,
-    /// Its tenant's instances have all the memory that they may have.
-    full: AtomicBool,
+    /// Why no instance is made.
+    refuses: Mutex<Option<StartError>>,
     version: &'static str,
     capabilities: Capabilities,
     limits: VersionLimits,
@@ -86,7 +86,7 @@ impl TestHandler {
             script: Arc::new(move |call| Box::pin(script(call))),
             hook: None,
             busy: AtomicBool::new(false),
-            full: AtomicBool::new(false),
+            refuses: Mutex::default(),
             version: "0123456789ab",
             capabilities: Capabilities::ALL,
             limits: VersionLimits::default(),
@@ -153,8 +153,8 @@ impl HandlerVersion for TestHandler {
             if self.busy.load(Ordering::Relaxed) {
                 return Err(StartError::Busy);
             }
-            if self.full.load(Ordering::Relaxed) {
-                return Err(StartError::TenantFull("limit-exceeded: memory of the tenant".to_owned()));
+            if let Some(why) = self.refuses.lock().unwrap().clone() {
+                return Err(why);
             }
             if !self.starts_in.is_zero() {
                 sleep(self.starts_in).await;

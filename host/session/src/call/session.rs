@@ -77,13 +77,20 @@ impl SessionCall {
         self.tenure
     }
 
-    /// The handler does something.
-    fn acts(&self) {
+    /// The handler does something: from the first that it does, the call is its own. Not when it is another's by now, and
+    /// this one only has not heard yet that it is to stop.
+    fn acts(&self) -> Result<(), CallError> {
         self.shared.begin_tenure(self.tenure);
+        if self.is_past() { Err(CallError::HungUp) } else { Ok(()) }
+    }
+
+    /// Whether the call is another handler's by now.
+    fn is_past(&self) -> bool {
+        self.tenure < self.shared.tenure()
     }
 
     async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, CallError> {
-        self.acts();
+        self.acts()?;
         let (reply, outcome) = oneshot::channel();
         if self.messages.send(message(reply)).await.is_err() {
             return Err(CallError::HungUp);
@@ -131,7 +138,7 @@ impl CallHost for SessionCall {
     }
 
     fn metadata_set(&self, key: String, value: String) -> Result<(), CallError> {
-        self.acts();
+        self.acts()?;
         self.shared.metadata.set(key, value)
     }
 
@@ -144,7 +151,7 @@ impl CallHost for SessionCall {
     }
 
     fn metadata_share(&self, keys: Vec<String>) -> Result<(), CallError> {
-        self.acts();
+        self.acts()?;
         self.shared.metadata.share(keys)
     }
 
@@ -284,7 +291,7 @@ impl CallHost for SessionCall {
 
     fn emit(&self, name: String, data_json: String) -> Result<(), CallError> {
         let data = words::event(&name, &data_json)?;
-        self.acts();
+        self.acts()?;
         match self.messages.try_send(Message::Emit(name, data)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(CallError::HungUp),
@@ -353,7 +360,7 @@ impl CallHost for SessionCall {
     }
 
     fn close_audio(&self) {
-        if self.tenure < self.shared.tenure() {
+        if self.is_past() {
             // It stays open for the version that has the call now.
             return;
         }
@@ -361,9 +368,12 @@ impl CallHost for SessionCall {
     }
 
     fn next_event(&self, timeout: Duration) -> BoxFuture<'_, Result<HandlerEvent, CallError>> {
-        self.acts();
+        let acts = self.acts();
         let next = poll_fn(|cx| self.shared.mailbox.poll_next(cx));
-        Box::pin(async move { tokio::time::timeout(timeout, next).await.unwrap_or(Err(CallError::Timeout)) })
+        Box::pin(async move {
+            acts?;
+            tokio::time::timeout(timeout, next).await.unwrap_or(Err(CallError::Timeout))
+        })
     }
 
     fn poll_event(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -371,12 +381,12 @@ impl CallHost for SessionCall {
     }
 
     fn upgrade_pending(&self) -> bool {
-        self.acts();
-        self.shared.mailbox.hear_of_upgrade()
+        self.acts().is_ok() && self.shared.mailbox.hear_of_upgrade()
     }
 
     fn inherited(&self) -> Inherited {
-        self.acts();
+        // What is inherited goes to its heir also when that one is past: it goes with it.
+        let _ = self.acts();
         std::mem::take(&mut *self.inherited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -87,6 +87,9 @@ impl CallTask {
     }
 
     pub(super) fn audio_opened(&mut self, result: Result<MediaLink, CallError>, reply: Reply<MediaLink>) {
+        if matches!(self.audio, Audio::Closing(_)) {
+            return self.audio_opened_too_late(&result, reply);
+        }
         let link = match result {
             Ok(link) => link,
             Err(error) => {
@@ -102,6 +105,30 @@ impl CallTask {
             self.close_audio();
         }
         self.serve_waiting_prompts();
+    }
+
+    /// It was taken away before it was open: see [`CallTask::take_audio_away`].
+    fn audio_opened_too_late(&mut self, result: &Result<MediaLink, CallError>, reply: Reply<MediaLink>) {
+        let _ = reply.send(Err(CallError::HungUp));
+        if result.is_err() {
+            return self.audio_closed();
+        }
+        let waiting = std::mem::take(&mut self.audio);
+        self.close_at_leg();
+        self.audio = waiting;
+    }
+
+    /// Closes the audio of a handler that has the call no more, now or as soon as it is open.
+    pub(super) fn take_audio_away(&mut self) {
+        match &mut self.audio {
+            Audio::Opening => self.audio = Audio::Closing(None),
+            Audio::OwnOpening(waiting) | Audio::Closing(waiting) => {
+                if let Some((_, reply)) = waiting.take() {
+                    let _ = reply.send(Err(CallError::HungUp));
+                }
+            }
+            Audio::Closed | Audio::Open(_) | Audio::Own(_) => self.close_audio(),
+        }
     }
 
     /// Closes the handler's audio if it is open; prompts of the host's that play on it go on.

@@ -26,6 +26,9 @@ const SAVE_LIMIT: Duration = Duration::from_secs(2);
 /// How long the next version may take to start, and to do something on the call.
 const TAKE_OVER_LIMIT: Duration = Duration::from_secs(5);
 
+/// How often a call is looked at that may not stay and is being handed on.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long a call waits that found no room for an instance of the next version, before it asks again.
 const ROOM_AFTER: Duration = Duration::from_secs(2);
 
@@ -167,6 +170,15 @@ impl CallTask {
         self.look_for_upgrade();
     }
 
+    /// Whoever has the call, or was about to have it, was told to stop, which may take a while: nothing that it still does
+    /// counts from now on, and what it has opened is closed.
+    pub(super) fn end_tenure(&mut self) {
+        self.upgrade.coming = None;
+        self.tenure = self.shared.tenure().saturating_add(2);
+        self.shared.begin_tenure(self.tenure);
+        self.take_audio_away();
+    }
+
     /// Looks again whether there is room, when it is time to.
     pub(super) fn room_may_be_there(&mut self, now: Instant) {
         if self.upgrade.room_at.is_some_and(|at| now >= at) {
@@ -187,12 +199,17 @@ impl CallTask {
             return None;
         }
         self.upgrade.drain = None;
-        if !matches!(self.stage, Stage::Handling { .. }) || self.farewell.is_some() || self.handing_on.is_some() {
+        if !matches!(self.stage, Stage::Handling { .. }) || self.farewell.is_some() {
             // The call is about to leave anyway.
             return None;
         }
+        if self.handing_on.is_some() {
+            // So it is, unless that fails.
+            self.upgrade.drain = Some((now + LEAVES_WITHIN, limit));
+            return None;
+        }
         self.running.take()?.abort();
-        self.upgrade.coming = None;
+        self.end_tenure();
         self.judge(Verdict::Unknown);
         self.end_children();
         self.life.host.counters.call_drained();

@@ -109,6 +109,7 @@ impl CallTask {
         }
         if let Some(running) = self.running.take() {
             running.abort();
+            self.end_tenure();
         }
         let budget_ms = self.life.host.options.start_budget.as_millis();
         self.too_busy(format!("busy: the handler could not begin within {budget_ms} ms; add a host"))

@@ -385,8 +385,9 @@ impl CallHost for SessionCall {
     }
 
     fn inherited(&self) -> Inherited {
-        // What is inherited goes to its heir also when that one is past: it goes with it.
-        let _ = self.acts();
+        if self.acts().is_err() {
+            return Inherited::default();
+        }
         std::mem::take(&mut *self.inherited.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

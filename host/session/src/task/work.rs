@@ -69,6 +69,7 @@ impl CallTask {
         let key = VersionKey::of(&self.shared.info.tenant, handler.as_ref());
         if let Err(why) = host.breakers.check(&key) {
             host.counters.breaker_skipped();
+            self.spared = true;
             let run = HandlerRun::new(Err(NotStarted::LeftAlone(why)));
             self.running = Some(host.runtimes.control.spawn(std::future::ready(run)));
             return;

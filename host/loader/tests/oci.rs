@@ -13,7 +13,7 @@ use std::io::Cursor;
 use std::time::{Duration, Instant};
 
 use voxtra_artifacts::Version;
-use voxtra_artifacts::oci::{Credentials, OciOptions, Registry, RegistryClient};
+use voxtra_artifacts::oci::{Credentials, OciOptions, Registry};
 use voxtra_artifacts::settle::SettleOptions;
 use voxtra_loader::{Loader, LoaderOptions, News};
 
@@ -23,9 +23,6 @@ use stand_in::{Answer, Gate, StandIn};
 
 /// A registry on this machine, on the rig's own runtime.
 fn registry(rig: &Rig) -> StandIn {
-    // A client of ours makes sure that there is a TLS provider, which the vendor's needs too.
-    let registries = vec![Registry::new("localhost:1")];
-    RegistryClient::new(&OciOptions { registries, ..OciOptions::default() }).unwrap();
     rig.tokio.block_on(StandIn::start())
 }
 
@@ -47,8 +44,7 @@ fn named(host: &str, manifest: Version) -> String {
 fn allow(host: &str, credentials: Credentials) -> impl FnOnce(&mut LoaderOptions) {
     let registry = Registry { insecure_http: true, credentials, ..Registry::new(host) };
     move |options| {
-        let time_limit = Duration::from_secs(2);
-        options.registries = OciOptions { registries: vec![registry], time_limit, ..OciOptions::default() };
+        options.registries = OciOptions { registries: vec![registry], ..OciOptions::default() };
         let first_back_off = Duration::from_millis(100);
         options.settle = SettleOptions { first_back_off, ..SettleOptions::default() };
     }

@@ -132,9 +132,10 @@ impl Rig {
 
     /// Lets time pass in the loader's sense until nothing is due or under way any more.
     pub(crate) fn settle(&self, loader: &mut Loader, heard: &mut Heard) {
-        let mut now = Instant::now();
+        let began = Instant::now();
+        let mut now = began;
         loader.look(now, heard);
-        for _ in 0..2_000 {
+        while began.elapsed() < LONG {
             let next = loader.step(now, heard);
             match next {
                 _ if loader.is_working() => std::thread::sleep(Duration::from_millis(5)),

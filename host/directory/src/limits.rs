@@ -99,7 +99,7 @@ figures! {
         store_calls_per_second: 100 from 1,
         /// Log lines a second of one call. Default 100.
         log_lines_per_second: 100 from 1,
-        /// Questions to the AI providers a second of one call. Default 10.
+        /// Requests to providers and other hosts a second of one call. Default 10.
         provider_calls_per_second: 10 from 1,
         /// Events of its own a second of one call. Default 50.
         events_per_second: 50 from 1,

@@ -41,8 +41,12 @@ impl Hashes {
     }
 
     pub(super) fn of(&mut self, folder: &Folder, name: &OsStr, max_bytes: u64) -> Result<FileRef, ReadError> {
+        self.at(now_ns(), folder, name, max_bytes)
+    }
+
+    /// `now_ns`: before the file is looked at.
+    fn at(&mut self, now_ns: i128, folder: &Folder, name: &OsStr, max_bytes: u64) -> Result<FileRef, ReadError> {
         let path = folder.path().join(name);
-        let now_ns = now_ns();
         let file = folder.file(name, max_bytes)?;
         let looks = file.looks;
         let known = self.next.get(&path).or_else(|| self.known.get(&path));
@@ -82,13 +86,16 @@ mod tests {
         let mut hashes = Hashes::default();
         hashes.begin_tenant(false);
         hashes.left_bytes = 10;
-        let first = hashes.of(&folder, OsStr::new("a"), 100).unwrap();
+        let written_ns = folder.file(OsStr::new("a"), 100).unwrap().looks.changed_ns;
+        let at = |hashes: &mut Hashes, now_ns| hashes.at(now_ns, &folder, OsStr::new("a"), 100);
+        let first = at(&mut hashes, written_ns).unwrap();
         assert_eq!((hashes.left_bytes, first.content), (3, ContentHash::of(b"1234567")));
         // It is too fresh to be known by its looks.
-        assert!(matches!(hashes.of(&folder, OsStr::new("a"), 100), Err(ReadError::TooMuchAtOnce { .. })));
-        let looks = folder.file(OsStr::new("a"), 100).unwrap().looks;
-        hashes.next.insert(first.path.clone(), (looks, first.content));
-        assert_eq!(hashes.of(&folder, OsStr::new("a"), 100).unwrap(), first);
+        assert!(matches!(at(&mut hashes, written_ns), Err(ReadError::TooMuchAtOnce { .. })));
+        hashes.left_bytes = 10;
+        let settled_ns = written_ns + SETTLED_NS + 1;
+        assert_eq!(at(&mut hashes, settled_ns).unwrap(), first);
+        assert_eq!(at(&mut hashes, settled_ns).unwrap(), first);
         assert_eq!(hashes.left_bytes, 3);
     }
 

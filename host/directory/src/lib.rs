@@ -1,7 +1,7 @@
 //! What a plugin directory says, as data: whose components there are, from where, and what each may use up and do.
 //!
 //! [`Scanner`] reads `plugins/TENANT/{tenant.toml, NAME.wasm, NAME.toml, …}` into a [`Directory`], beside the sentences
-//! ([`Problem`]) for what it leaves out; [`diff()`] says what has become different; [`Watch`] says when to look again.
+//! ([`Problem`]) for what it leaves out; [`Watch`] says when to look again.
 //! What is bad never touches what is good: a part that cannot be read stays as it was before.
 //!
 //! It loads, compiles and checks no component, fetches nothing from a registry and verifies no signature. It follows no
@@ -9,7 +9,6 @@
 
 pub mod capabilities;
 pub mod content;
-pub mod diff;
 pub mod fingerprint;
 pub mod host;
 pub mod limits;
@@ -28,7 +27,6 @@ mod tenant;
 
 pub use capabilities::{Dial, DialLimits, Grants, Http, HttpLimits};
 pub use content::ContentError;
-pub use diff::{Change, apply, diff};
 pub use fingerprint::{ContentHash, Fingerprint};
 pub use host::{Checks, HostCeiling};
 pub use limits::Limits;

@@ -59,12 +59,6 @@ impl Scanner {
         Self { root: root.into(), host, hashes: Hashes::default(), texts: BTreeSet::new() }
     }
 
-    /// The directory's path.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Reads it. `previous` is what runs now ([`Directory::default`] at the start): of what cannot be read its part there is
     /// kept, and of two that claim one route, one application, or names that differ only by case, the one that had it has it, else
     /// one that was there before, else the first by name. A tenant whose `tenant.toml` cannot be read is kept whole; a handler that is kept gets no

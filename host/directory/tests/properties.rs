@@ -7,67 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use support::Plugins;
-use voxtra_core::{HandlerName, TenantId};
-use voxtra_directory::{
-    Change, ContentHash, Directory, FileRef, Grants, HandlerPlan, Limits, RulePlan, Source, TenantPlan, apply, diff,
-};
-
-/// A plan as a real reading makes one, to be varied.
-fn base() -> TenantPlan {
-    let plugins = Plugins::new();
-    plugins.write("acme/a.wasm", "a");
-    plugins.scan().tenant("acme").clone()
-}
-
-fn file(content: u8) -> FileRef {
-    FileRef { path: format!("{content}.wasm").into(), content: ContentHash::of(&[content]), size_bytes: 1 }
-}
-
-fn signature() -> impl Strategy<Value = Option<FileRef>> {
-    proptest::option::of((0..2_u8).prop_map(file))
-}
-
-fn handler(plan: HandlerPlan) -> impl Strategy<Value = HandlerPlan> {
-    (0..3_u8, signature(), 1..3_u64, any::<bool>()).prop_map(move |(content, signature, memory_mib, record)| {
-        HandlerPlan {
-            source: if content == 0 {
-                Source::Oci("registry.example/a@sha256:…".into())
-            } else {
-                Source::File(file(content))
-            },
-            signature,
-            limits: Limits { memory_mib, ..plan.limits },
-            grants: if record { plan.grants.clone() } else { Grants::NONE },
-            ..plan.clone()
-        }
-    })
-}
-
-fn rules() -> impl Strategy<Value = Vec<RulePlan>> {
-    let rule = ("[ab]", 0..2_u8, signature());
-    let rule = rule.prop_map(|(name, content, signature)| RulePlan { name, file: file(content), signature });
-    proptest::collection::vec(rule, 0..3)
-}
-
-fn tenant(plan: TenantPlan) -> impl Strategy<Value = TenantPlan> {
-    let sample = plan.handlers.values().next().unwrap().clone();
-    let handlers = proptest::collection::btree_map("[a-c]", handler(sample), 0..4);
-    (handlers, rules(), rules(), 1..3_u32).prop_map(move |(handlers, routers, filters, weight)| {
-        let mut settings = plan.settings.clone();
-        settings.weight = weight;
-        let named = |(name, plan): (String, HandlerPlan)| {
-            let name = HandlerName::from(name);
-            (name.clone(), HandlerPlan { name, ..plan })
-        };
-        TenantPlan { settings, handlers: handlers.into_iter().map(named).collect(), routers, filters }
-    })
-}
-
-fn directory() -> impl Strategy<Value = Directory> {
-    proptest::collection::btree_map("[x-z]", tenant(base()), 0..4).prop_map(|tenants| Directory {
-        tenants: tenants.into_iter().map(|(name, plan)| (TenantId::from(name), plan)).collect::<BTreeMap<_, _>>(),
-    })
-}
+use voxtra_directory::{Directory, HandlerPlan};
 
 /// Routes by handler.
 type Claims = BTreeMap<String, BTreeSet<String>>;
@@ -97,33 +37,6 @@ fn toml() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #[test]
-    fn the_changes_from_old_to_new_make_the_new_of_the_old(old in directory(), new in directory()) {
-        let changes = diff(&old, &new);
-        prop_assert_eq!(changes.is_empty(), old == new);
-        let mut made = old.clone();
-        apply(&mut made, changes.clone());
-        prop_assert_eq!(&made, &new);
-        // What is the same is in no change.
-        for change in &changes {
-            let (before, after) = (old.tenants.get(change.tenant()), new.tenants.get(change.tenant()));
-            prop_assert_ne!(before, after);
-            if let Change::HandlerContentChanged { name, .. } = change {
-                let (before, after) = (&before.unwrap().handlers[name], &after.unwrap().handlers[name]);
-                prop_assert!(before.source != after.source || before.signature != after.signature);
-            }
-        }
-    }
-
-    #[test]
-    fn changes_are_for_the_directory_that_they_are_of_but_break_no_other(old in directory(), new in directory(), other in directory()) {
-        let mut other = other;
-        apply(&mut other, diff(&old, &new));
-        for (tenant, plan) in &other.tenants {
-            prop_assert!(plan.handlers.iter().all(|(name, plan)| *name == plan.name), "{}", tenant);
-        }
-    }
-
     #[test]
     fn no_text_widens_anything_or_is_faulted_beyond_its_end(tenant in toml(), manifest in toml()) {
         let plugins = Plugins::new();

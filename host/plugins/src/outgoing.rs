@@ -16,6 +16,7 @@ use voxtra_core::verbs::LogLevel;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use crate::host::SharedCall;
+use crate::pace::SharedBucket;
 use crate::store::InstanceData;
 
 /// Requests of one instance from their beginning until their answers' bodies are read or dropped. Each holds up to two bodies
@@ -32,11 +33,12 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// For a call; a rule has none, and may not import `wasi:http`. `body_bytes`: the longest body that is taken over.
-    pub(crate) fn new(call: Option<SharedCall>, body_bytes: usize) -> Self {
+    /// For a call; a rule has none, and may not import `wasi:http`. `body_bytes`: the longest body that is taken over. `turns`:
+    /// those of the contract's own `http`.
+    pub(crate) fn new(call: Option<SharedCall>, body_bytes: usize, turns: SharedBucket) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(MAX_HEADERS_BYTES);
-        Self { context, hooks: Hooks { call, places: None, body_bytes } }
+        Self { context, hooks: Hooks { call, places: None, body_bytes, turns } }
     }
 }
 
@@ -53,6 +55,7 @@ struct Hooks {
     /// Made when something is sent: most calls send nothing.
     places: Option<Arc<Semaphore>>,
     body_bytes: usize,
+    turns: SharedBucket,
 }
 
 type Answered = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
@@ -71,10 +74,11 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Answered> + Send> {
         let places = self.places.get_or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE)));
         let place = Arc::clone(places).try_acquire_owned();
-        let (call, most) = (self.call.clone(), self.body_bytes);
+        let (call, most, turns) = (self.call.clone(), self.body_bytes, self.turns.clone());
         Box::new(async move {
             let place = place.map_err(|_| Error::ConnectionLimitReached)?;
             let call = call.ok_or(Error::HttpRequestDenied)?;
+            turns.next().await;
             let request = read(request, options, most).await?;
             match call.http_send(request).await {
                 Ok(answer) => Ok((response(answer, place)?, Box::new(async { Ok(()) }) as Box<_>)),
@@ -149,7 +153,11 @@ mod tests {
     }
 
     fn hooks(call: &Arc<FakeCall>) -> Hooks {
-        Outgoing::new(Some(Arc::clone(call) as SharedCall), 100).hooks
+        with_turns(call, SharedBucket::new(0))
+    }
+
+    fn with_turns(call: &Arc<FakeCall>, turns: SharedBucket) -> Hooks {
+        Outgoing::new(Some(Arc::clone(call) as SharedCall), 100, turns).hooks
     }
 
     async fn send(hooks: &mut Hooks, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
@@ -204,13 +212,27 @@ mod tests {
         assert_eq!(call.http().asked().len(), AT_ONCE + 1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_requests_waits_as_that_of_the_contracts_own_http_and_behind_it() {
+        let (call, turns) = (Arc::new(FakeCall::new()), SharedBucket::new(10));
+        let mut hooks = with_turns(&call, turns.clone());
+        let began = tokio::time::Instant::now();
+        for _ in 0..20 {
+            turns.next().await;
+            call.http().answer(Ok(ok()));
+            send(&mut hooks, request("hello")).await.unwrap();
+        }
+        let took = began.elapsed().as_millis();
+        assert!((2_800..=3_100).contains(&took), "40 at 10 a second, after a burst of 10: {took} ms");
+    }
+
     /// More than the 100 bytes that are taken over here.
     const LONG: &str =
         "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345";
 
     #[tokio::test]
     async fn a_rule_sends_nothing() {
-        let mut hooks = Outgoing::new(None, 100).hooks;
+        let mut hooks = Outgoing::new(None, 100, SharedBucket::new(0)).hooks;
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = Request::builder().uri("https://a.example/").body(body).unwrap();
         assert!(matches!(send(&mut hooks, request).await, Err(Error::HttpRequestDenied)));

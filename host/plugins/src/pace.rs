@@ -2,9 +2,11 @@
 //! budget; what becomes work for others has a rate, each class its own: a handler that floods waits for its turn, without
 //! running, or is refused.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::options::Limits;
@@ -36,7 +38,7 @@ pub(crate) struct Pace {
     verbs: Bucket,
     audio: Bucket,
     store: Bucket,
-    provider: Bucket,
+    provider: SharedBucket,
     events: Bucket,
 }
 
@@ -48,7 +50,7 @@ impl Pace {
             verbs: Bucket::new(limits.verbs_per_second),
             audio: Bucket::new(limits.audio_calls_per_second),
             store: Bucket::new(limits.store_calls_per_second),
-            provider: Bucket::new(limits.provider_calls_per_second),
+            provider: SharedBucket::new(limits.provider_calls_per_second),
             events: Bucket::new(limits.events_per_second),
         }
     }
@@ -76,16 +78,35 @@ impl Pace {
             Class::Verb => &mut self.verbs,
             Class::Audio => &mut self.audio,
             Class::Store => &mut self.store,
-            Class::Provider => &mut self.provider,
+            Class::Provider => return self.provider.next().await,
         };
-        if !bucket.take_leased() {
-            bucket.wait().await;
-        }
+        bucket.turn().await;
+    }
+
+    /// The turns of [`Class::Provider`], for requests that leave while the instance goes on.
+    pub(crate) fn provider(&self) -> SharedBucket {
+        self.provider.clone()
     }
 
     /// Whether an event of the handler's own may go now. It does not wait.
     pub(crate) fn event(&mut self) -> bool {
         self.events.take()
+    }
+}
+
+/// A bucket that several wait at, one after the other. Whoever holds the lock waits for the next turn, and so the others for him.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedBucket(Arc<Mutex<Bucket>>);
+
+impl SharedBucket {
+    /// 0: any number.
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self(Arc::new(Mutex::new(Bucket::new(per_second))))
+    }
+
+    /// Returns when one may go. Dropping it gives the turn back.
+    pub(crate) async fn next(&self) {
+        self.0.lock().await.turn().await;
     }
 }
 
@@ -124,7 +145,10 @@ impl Bucket {
         }
     }
 
-    async fn wait(&mut self) {
+    async fn turn(&mut self) {
+        if self.take_leased() {
+            return;
+        }
         while let Some(wait) = self.renew(Instant::now()) {
             sleep(wait).await;
         }

@@ -73,14 +73,15 @@ impl InstanceData {
         table.set_max_capacity(limits.handles);
         let tenant = runtime.tenants.of(tenant);
         let lines = Arc::new(Lines::new(owner.clone(), limits));
+        let pace = Pace::new(limits);
         let data = Self {
             wasi: wasi_context(&lines),
-            outgoing: Outgoing::new(owner.call(), limits.host_call_bytes),
+            outgoing: Outgoing::new(owner.call(), limits.host_call_bytes, pace.provider()),
             owner,
             table,
             meter: CpuMeter::new(limits.cpu, Arc::clone(&tenant)),
             memory: MemoryLimiter::new(limits, tenant),
-            pace: Pace::new(limits),
+            pace,
             retained: Retained::new(limits.retained_bytes),
             lines,
         };

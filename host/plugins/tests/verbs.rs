@@ -281,8 +281,8 @@ async fn a_request_over_http_reaches_the_host_as_it_was_made_and_the_answer_come
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_over_http_have_the_pace_of_verbs() {
-    let limits = Limits { verbs_per_second: 10, ..Limits::default() };
+async fn requests_over_http_have_a_pace_of_their_own() {
+    let limits = Limits { verbs_per_second: 0, provider_calls_per_second: 10, ..Limits::default() };
     let began = tokio::time::Instant::now();
     let ran = run_on(FakeCall::new(), limits, &"http GET https://a.example; ".repeat(30)).await;
     assert_eq!(ran.results.len(), 30);

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -16,17 +17,24 @@ use wasmtime::Engine;
 
 use crate::precompiled::Authentic;
 
+const KEY_FILE: &str = "key";
+
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
 
 /// The largest entry that is read back: far above what a component of the largest allowed size compiles to.
 const MAX_ENTRY_BYTES: u64 = 1 << 30;
 
+/// All entries together; beyond it those go that were asked for longest ago. A tenant that swaps versions all day fills no
+/// disk.
+const MAX_BYTES: u64 = 16 << 30;
+
 /// A folder of authenticated compiled components.
 pub(crate) struct Cache {
     dir: PathBuf,
     key: [u8; KEY_BYTES],
     engine_id: String,
+    max_bytes: u64,
 }
 
 /// A component's content hash.
@@ -56,8 +64,8 @@ impl Cache {
     /// Opens the folder, making it and its key when they are not there.
     pub(crate) fn open(dir: &Path, engine: &Engine) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let key = read_or_make_key(&dir.join("key"))?;
-        Ok(Self { dir: dir.to_owned(), key, engine_id: engine_id(engine) })
+        let key = read_or_make_key(&dir.join(KEY_FILE))?;
+        Ok(Self { dir: dir.to_owned(), key, engine_id: engine_id(engine), max_bytes: MAX_BYTES })
     }
 
     /// The compiled code of these contents, when it is there and authentic.
@@ -67,6 +75,8 @@ impl Cache {
             return None;
         }
         let mut entry = fs::read(&path).ok()?;
+        // Asked for now; where that cannot be noted it only goes earlier.
+        let _ = fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         if entry.len() < TAG_BYTES {
             return None;
         }
@@ -81,9 +91,32 @@ impl Cache {
     /// Keeps compiled code. What fails is logged and forgotten.
     pub(crate) fn put(&self, hash: ContentHash, code: &[u8]) {
         let path = self.path(hash);
-        if let Err(error) = self.write(&path, hash, code) {
+        if let Err(error) = self.write(&path, hash, code).and_then(|()| self.make_room(&path)) {
             tracing::warn!(path = %path.display(), %error, "a compiled component could not be kept");
         }
+    }
+
+    /// Removes the oldest entries while there are too many, but for the one that has just come.
+    fn make_room(&self, newest: &Path) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            // Another thread may have removed it.
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            if path.file_name().is_some_and(|name| name != KEY_FILE) && path != newest {
+                entries.push((metadata.modified()?, metadata.len(), path));
+            }
+        }
+        let mut bytes = entries.iter().fold(fs::metadata(newest)?.len(), |sum, (_, len, _)| sum.saturating_add(*len));
+        entries.sort();
+        for (_, len, path) in entries {
+            if bytes <= self.max_bytes {
+                break;
+            }
+            let _ = fs::remove_file(path);
+            bytes = bytes.saturating_sub(len);
+        }
+        Ok(())
     }
 
     fn write(&self, path: &Path, hash: ContentHash, code: &[u8]) -> io::Result<()> {
@@ -223,6 +256,25 @@ mod tests {
         cache.put(acme, b"code");
         assert!(cache.get(beta).is_none() && cache.get(hash).is_none());
         assert_eq!(cache.get(acme).unwrap().0, b"code");
+        fs::remove_dir_all(&cache.dir).unwrap();
+    }
+
+    #[test]
+    fn what_was_asked_for_longest_ago_makes_room() {
+        let mut cache = cache("room");
+        let hashes = [b"a", b"b", b"c", b"d"].map(|wasm| ContentHash::of(wasm));
+        let code = vec![0; 1_000];
+        for (age_s, hash) in [30, 20, 10].into_iter().zip(hashes) {
+            cache.put(hash, &code);
+            let at = SystemTime::now() - std::time::Duration::from_secs(age_s);
+            fs::File::open(cache.path(hash)).unwrap().set_modified(at).unwrap();
+        }
+        assert!(cache.get(hashes[0]).is_some(), "asked for: it is the newest by that");
+        cache.max_bytes = 3_200;
+        cache.put(hashes[3], &code);
+        let there = hashes.map(|hash| cache.get(hash).is_some());
+        assert_eq!(there, [true, false, true, true]);
+        assert!(Cache::open(&cache.dir, &Engine::default()).unwrap().get(hashes[0]).is_some(), "the key is the same");
         fs::remove_dir_all(&cache.dir).unwrap();
     }
 

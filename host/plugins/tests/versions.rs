@@ -80,13 +80,14 @@ async fn tried(init: &str) -> Result<(), String> {
     handler.start_once().await.map_err(|error| error.to_string())
 }
 
-#[tokio::test]
+/// On virtual time, as the next two: however busy the machine is, no limit by the clock passes while the component runs.
+#[tokio::test(start_paused = true)]
 async fn a_version_that_finds_itself_well_is_taken() {
     assert_eq!(tried("(i32.const 96)").await, Ok(()));
     assert_eq!(key_count().start_once().await, Ok(()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_version_that_is_not_well_is_refused_in_its_own_words() {
     assert_eq!(tried("(i32.const 64)").await.unwrap_err(), "the handler does not start: its health check says: no");
     let why = tried("unreachable").await.unwrap_err();
@@ -97,6 +98,10 @@ async fn a_version_that_is_not_well_is_refused_in_its_own_words() {
 async fn a_health_check_that_does_not_end_is_stopped() {
     let why = tried("(loop $l (br $l)) (i32.const 96)").await.unwrap_err();
     assert!(why.contains("its health check takes longer than 2 s"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_health_check_that_uses_up_its_running_time_is_stopped() {
     let limits = Limits { cpu: Duration::from_millis(50), ..Limits::default() };
     let handler = load(limits, &with_hooks("(loop $l (br $l)) (i32.const 96)", None));
     let why = handler.start_once().await.unwrap_err().to_string();

@@ -20,6 +20,7 @@ use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::load::Obstacle;
 use crate::options::RuntimeOptions;
 use crate::runtime;
 
@@ -39,8 +40,9 @@ const SENTENCE_MAX_BYTES: u64 = 4 << 10;
 const SIGXCPU: i32 = 24;
 const SIGXFSZ: i32 = 25;
 
-/// The child's exit code when it has left a sentence instead of code.
-const EXIT_REFUSED: u8 = 3;
+/// The child's exit codes when it has left a sentence instead of code: about the component, or about the machine.
+const EXIT_REFUSED: i32 = 3;
+const EXIT_HINDERED: i32 = 4;
 
 /// What the child may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +80,17 @@ pub struct Aside {
 }
 
 /// Compiles a component. Blocks until it is done or at a limit. The error is a sentence without the file's name.
-pub(crate) fn compile(aside: &Aside, options: &RuntimeOptions, wasm: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn compile(aside: &Aside, options: &RuntimeOptions, wasm: &[u8]) -> Result<Vec<u8>, Obstacle> {
     let folder = Folder::new().map_err(|error| {
-        format!(
+        Obstacle::passing(format!(
             "it cannot be compiled because no private folder can be made ({error}); make room in the temporary folder"
-        )
+        ))
     })?;
     let (source, code) = (folder.0.join("component.wasm"), folder.0.join("code"));
-    write_private(&source, wasm)
-        .map_err(|error| format!("it cannot be compiled because {} cannot be written ({error})", source.display()))?;
+    write_private(&source, wasm).map_err(|error| {
+        let file = source.display();
+        Obstacle::passing(format!("it cannot be compiled because {file} cannot be written ({error}); make room there"))
+    })?;
     let request = Request { folder: folder.0.clone(), limits: aside.limits, options: Tuned::of(options) };
     let status = run(aside, &request)?;
     if status.success() {
@@ -95,11 +99,16 @@ pub(crate) fn compile(aside: &Aside, options: &RuntimeOptions, wasm: &[u8]) -> R
     Err(why(status, &folder.0, &aside.limits))
 }
 
-fn run(aside: &Aside, request: &Request) -> Result<std::process::ExitStatus, String> {
+fn run(aside: &Aside, request: &Request) -> Result<std::process::ExitStatus, Obstacle> {
     let mut command = Command::new(&aside.program);
     command.args(&aside.args).env_clear().env(REQUEST, request.to_string()).current_dir(&request.folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let failed = |error| format!("it cannot be compiled because {} does not run ({error})", aside.program.display());
+    let failed = |error| {
+        let program = aside.program.display();
+        Obstacle::passing(format!(
+            "it cannot be compiled because {program} does not run ({error}); see that it is there, and memory free"
+        ))
+    };
     let mut child = Killed(command.spawn().map_err(failed)?);
     let began = Instant::now();
     loop {
@@ -107,26 +116,23 @@ fn run(aside: &Aside, request: &Request) -> Result<std::process::ExitStatus, Str
             Ok(Some(status)) => return Ok(status),
             Ok(None) if began.elapsed() < aside.limits.time => std::thread::sleep(LOOK_EVERY),
             Ok(None) => {
-                return Err(format!(
-                    "compiling it takes longer than {} s; make it smaller, or raise plugins.compile_ms",
-                    aside.limits.time.as_secs()
-                ));
+                return Err(Obstacle::from(format!(
+                    "compiling it takes longer than {} ms; make it smaller, or raise plugins.compile_ms",
+                    aside.limits.time.as_millis()
+                )));
             }
             Err(error) => return Err(failed(error)),
         }
     }
 }
 
-fn why(status: std::process::ExitStatus, folder: &Path, limits: &CompileLimits) -> String {
-    if status.code() == Some(EXIT_REFUSED.into()) {
-        let mut sentence = String::new();
-        let file = fs::File::open(folder.join("sentence"));
-        let read = file.and_then(|file| file.take(SENTENCE_MAX_BYTES).read_to_string(&mut sentence));
-        if read.is_ok() && !sentence.is_empty() {
-            return sentence;
-        }
+fn why(status: std::process::ExitStatus, folder: &Path, limits: &CompileLimits) -> Obstacle {
+    if let Some(code @ (EXIT_REFUSED | EXIT_HINDERED)) = status.code()
+        && let Some(why) = sentence(folder)
+    {
+        return Obstacle { why, is_passing: code == EXIT_HINDERED };
     }
-    match status.signal() {
+    let why = match status.signal() {
         Some(SIGXCPU) => {
             format!("compiling it takes more than {} s of running time; make it smaller", limits.cpu.as_secs())
         }
@@ -137,15 +143,27 @@ fn why(status: std::process::ExitStatus, folder: &Path, limits: &CompileLimits) 
             limits.memory_bytes >> 20
         ),
         None => format!("the compiler has failed ({status}); build the component again"),
-    }
+    };
+    why.into()
 }
 
-fn read_code(path: &Path, most_bytes: u64) -> Result<Vec<u8>, String> {
-    let lost = |error: std::io::Error| format!("the compiler has left no code ({error}); try again");
+/// What the child has left to say. A name in it may be cut in the middle of a letter.
+fn sentence(folder: &Path) -> Option<String> {
+    let mut sentence = Vec::new();
+    let file = fs::File::open(folder.join("sentence")).ok()?;
+    file.take(SENTENCE_MAX_BYTES).read_to_end(&mut sentence).ok()?;
+    (!sentence.is_empty()).then(|| String::from_utf8_lossy(&sentence).into_owned())
+}
+
+fn read_code(path: &Path, most_bytes: u64) -> Result<Vec<u8>, Obstacle> {
+    let lost = |error: std::io::Error| Obstacle::passing(format!("the compiler has left no code ({error}); try again"));
     let mut code = Vec::new();
     fs::File::open(path).and_then(|file| file.take(most_bytes + 1).read_to_end(&mut code)).map_err(lost)?;
     if code.len() as u64 > most_bytes {
-        return Err(format!("it compiles to more than {} MiB of code; make it smaller", most_bytes >> 20));
+        return Err(Obstacle::from(format!(
+            "it compiles to more than {} MiB of code; make it smaller",
+            most_bytes >> 20
+        )));
     }
     Ok(code)
 }
@@ -154,17 +172,10 @@ fn read_code(path: &Path, most_bytes: u64) -> Result<Vec<u8>, String> {
 /// is started.
 pub fn compile_as_child() {
     let Ok(request) = std::env::var(REQUEST) else { return };
-    let done = Request::parse(&request).ok_or_else(|| "the request cannot be read".to_owned()).and_then(|request| {
-        let done = request.carry_out();
-        if let Err(sentence) = &done {
-            let _ = write_private(&request.folder.join("sentence"), sentence.as_bytes());
-        }
-        done
-    });
-    std::process::exit(match done {
-        Ok(()) => 0,
-        Err(_) => EXIT_REFUSED.into(),
-    });
+    let Some(request) = Request::parse(&request) else { std::process::exit(1) };
+    let Err(obstacle) = request.carry_out() else { std::process::exit(0) };
+    let _ = write_private(&request.folder.join("sentence"), obstacle.why.as_bytes());
+    std::process::exit(if obstacle.is_passing { EXIT_HINDERED } else { EXIT_REFUSED });
 }
 
 /// What the compiled code depends on, of the runtime's options. How many instances there may be is none of it: the child
@@ -225,16 +236,20 @@ impl Request {
         Some(Self { folder: PathBuf::from(words.next()?), limits, options })
     }
 
-    fn carry_out(&self) -> Result<(), String> {
+    fn carry_out(&self) -> Result<(), Obstacle> {
         // A limit that cannot be set is no reason to go on without it.
-        self.limit_myself().map_err(|error| format!("the compiler cannot limit itself ({error})"))?;
-        let wasm = fs::read(self.folder.join("component.wasm")).map_err(|error| error.to_string())?;
-        let engine = Engine::new(&runtime::config(&self.options.options())).map_err(|error| format!("{error:#}"))?;
+        self.limit_myself()
+            .map_err(|error| Obstacle::passing(format!("the compiler cannot limit itself ({error}); try again")))?;
+        let wasm = fs::read(self.folder.join("component.wasm"))
+            .map_err(|error| Obstacle::passing(format!("the compiler cannot read it ({error}); try again")))?;
+        let engine = Engine::new(&runtime::config(&self.options.options()))
+            .map_err(|error| Obstacle::passing(format!("the compiler does not start ({error:#}); free memory")))?;
         let code = Component::from_binary(&engine, &wasm)
             .and_then(|component| component.serialize())
             .map_err(|error| crate::load::invalid(&error))?;
         write_private(&self.folder.join("code"), &code).map_err(|error| {
-            format!("the compiled code cannot be written ({error}); make room in the temporary folder")
+            let why = format!("the compiled code cannot be written ({error}); make room in the temporary folder");
+            Obstacle::passing(why)
         })
     }
 

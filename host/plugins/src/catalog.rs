@@ -109,7 +109,7 @@ impl Catalog {
     }
 
     fn load_tenant(&mut self, runtime: &Arc<Runtime>, dir: &Path, errors: &mut Vec<LoadError>) {
-        let fail = |why: String| LoadError { file: dir.display().to_string(), why };
+        let fail = |why: String| LoadError::new(dir.display(), why);
         let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if !is_tenant_name(name) {
             errors.push(fail("a tenant's folder name is 1 to 64 letters, digits, `-` or `_`; rename it".into()));

@@ -9,7 +9,7 @@ use wasmparser::{Parser, Payload, ValidPayload, Validator};
 
 use crate::cache::ContentHash;
 use crate::imports::{self, Kind, Shape};
-use crate::load::{LoadError, VERSION_DIGITS, check_preamble, read_capped};
+use crate::load::{LoadError, VERSION_DIGITS, check_preamble, read_capped, shown};
 use crate::powers::{self, Power};
 
 /// What is known of a component from its outside.
@@ -40,7 +40,7 @@ impl Inspection {
     /// # Errors
     /// When it cannot be read, is too large, or is no component.
     pub fn of_file(path: &Path, max_bytes: u64) -> Result<Self, LoadError> {
-        let fail = |why| LoadError { file: path.display().to_string(), why };
+        let fail = |why| LoadError::new(path.display(), why);
         let wasm = read_capped(path, max_bytes).map_err(fail)?;
         Self::of_bytes(&wasm).map_err(fail)
     }
@@ -52,7 +52,7 @@ impl Inspection {
     pub fn of_bytes(wasm: &[u8]) -> Result<Self, String> {
         check_preamble(wasm)?;
         let outside = Outside::read(wasm)
-            .map_err(|error| format!("it is no valid component ({}); build it again", error.message()))?;
+            .map_err(|error| format!("it is no valid component ({}); build it again", shown(error.message())))?;
         let sha256 = ContentHash::of(wasm).to_hex();
         let (shape, refused) = match outside.shape() {
             Ok(shape) => (Some(shape), None),

@@ -1,7 +1,7 @@
 //! From a file to a component that can be used.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::cache::ContentHash;
 use crate::imports::{self, Kind, Shape};
 use crate::options::Limits;
 use crate::precompiled::{self, Authentic};
+use crate::rule::escaped;
 use crate::runtime::Runtime;
 use crate::store::InstanceData;
 use crate::streak::Streak;
@@ -26,6 +27,9 @@ const WASM_MAGIC: [u8; 4] = *b"\0asm";
 /// The version and layer of a core module and of a component (the binary format's preamble).
 const CORE_MODULE: [u8; 4] = [1, 0, 0, 0];
 const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
+
+/// How much of what an engine says about a file people see.
+const MAX_SHOWN_CHARS: usize = 400;
 
 /// How much of a hash people see.
 pub(crate) const VERSION_DIGITS: usize = 12;
@@ -38,6 +42,39 @@ pub struct LoadError {
     pub file: String,
     /// What is wrong with it and what to do.
     pub why: String,
+    /// Something else than the file is in the way: the same file may be taken later.
+    pub is_passing: bool,
+}
+
+impl LoadError {
+    /// It is the file's own fault.
+    pub(crate) fn new(file: impl fmt::Display, why: String) -> Self {
+        Self { file: file.to_string(), why, is_passing: false }
+    }
+}
+
+/// Why there is nothing to be loaded: a sentence without the file's name.
+#[derive(Debug)]
+pub(crate) struct Obstacle {
+    pub(crate) why: String,
+    /// See [`LoadError::is_passing`].
+    pub(crate) is_passing: bool,
+}
+
+impl Obstacle {
+    pub(crate) fn passing(why: String) -> Self {
+        Self { why, is_passing: true }
+    }
+
+    fn of(self, file: impl fmt::Display) -> LoadError {
+        LoadError { file: file.to_string(), why: self.why, is_passing: self.is_passing }
+    }
+}
+
+impl From<String> for Obstacle {
+    fn from(why: String) -> Self {
+        Self { why, is_passing: false }
+    }
 }
 
 /// Whose component it is and which.
@@ -203,10 +240,11 @@ impl Runtime {
         path: &Path,
         make: impl FnOnce(Loaded) -> Result<T, String>,
     ) -> Result<T, LoadError> {
-        let fail = |why: String| LoadError { file: path.display().to_string(), why };
+        let fail = |why: String| LoadError::new(path.display(), why);
         let name = component_name(kind, path).map_err(fail)?;
         let wasm = read_capped(path, self.options.max_component_bytes).map_err(fail)?;
-        self.load(kind, tenant, &name, &wasm).and_then(make).map_err(fail)
+        let loaded = self.load(kind, tenant, &name, &wasm).map_err(|obstacle| obstacle.of(path.display()))?;
+        make(loaded).map_err(fail)
     }
 
     pub(crate) fn take_component<T>(
@@ -217,16 +255,16 @@ impl Runtime {
         wasm: &[u8],
         make: impl FnOnce(Loaded) -> Result<T, String>,
     ) -> Result<T, LoadError> {
-        let fail = |why: String| LoadError { file: name.to_string(), why };
-        self.load(kind, tenant, name, wasm).and_then(make).map_err(fail)
+        let loaded = self.load(kind, tenant, name, wasm).map_err(|obstacle| obstacle.of(name))?;
+        make(loaded).map_err(|why| LoadError::new(name, why))
     }
 
-    fn load(&self, wanted: Kind, tenant: &TenantId, name: &HandlerName, wasm: &[u8]) -> Result<Loaded, String> {
+    fn load(&self, wanted: Kind, tenant: &TenantId, name: &HandlerName, wasm: &[u8]) -> Result<Loaded, Obstacle> {
         check_preamble(wasm)?;
         let hash = ContentHash::of(wasm);
         let (component, shape) = self.compile(hash.kept_for(tenant), wasm)?;
         if shape.kind != wanted {
-            return Err(wrong_kind(shape.kind, wanted));
+            return Err(wrong_kind(shape.kind, wanted).into());
         }
         let pre = self.linker.instantiate_pre(&component).map_err(misfit)?;
         let mut version = hash.to_hex();
@@ -237,16 +275,17 @@ impl Runtime {
 
     /// From the cache when it is there. What is in the cache was checked when it was put there, and is checked again:
     /// the allow-list may have changed since.
-    fn compile(&self, kept: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), String> {
+    fn compile(&self, kept: ContentHash, wasm: &[u8]) -> Result<(Component, Shape), Obstacle> {
         let cached = self.cache.as_ref().and_then(|cache| cache.get(kept));
         if let Some(Ok(component)) = cached.map(|code| precompiled::load(&self.engine, &code)) {
             let shape = imports::check(&self.engine, &component)?;
             return Ok((component, shape));
         }
-        let Some(aside) = &self.options.compiler else { return self.compile_here(kept, wasm) };
+        let Some(aside) = &self.options.compiler else { return Ok(self.compile_here(kept, wasm)?) };
         let code = Authentic::of_own_compiler(aside::compile(aside, &self.options, wasm)?);
         let component = precompiled::load(&self.engine, &code).map_err(|error| {
-            format!("the compiler is another version than this host ({}); restart the host", first_line(&error))
+            let why = "the compiler is another version than this host";
+            Obstacle::passing(format!("{why} ({}); restart the host", first_line(&error)))
         })?;
         let shape = imports::check(&self.engine, &component)?;
         if let Some(cache) = &self.cache {
@@ -305,11 +344,12 @@ fn component_name(kind: Kind, path: &Path) -> Result<HandlerName, String> {
 }
 
 pub(crate) fn read_capped(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| read_error(&error))?;
-    let metadata = file.metadata().map_err(|error| read_error(&error))?;
+    // Before it is opened: a pipe would be waited for.
+    let metadata = fs::metadata(path).map_err(|error| read_error(&error))?;
     if !metadata.is_file() {
         return Err("it is not a file; put a component's .wasm file here".into());
     }
+    let file = File::open(path).map_err(|error| read_error(&error))?;
     if metadata.len() > max_bytes {
         return Err(too_large(max_bytes));
     }
@@ -352,7 +392,12 @@ pub(crate) fn check_preamble(wasm: &[u8]) -> Result<(), String> {
 /// The engine adds where and how to its messages, line by line; the first says what.
 fn first_line(error: &wasmtime::Error) -> String {
     let text = format!("{}", error.root_cause());
-    text.lines().next().unwrap_or_default().trim().to_owned()
+    shown(text.lines().next().unwrap_or_default().trim())
+}
+
+/// What is said about a file may hold names of the file's own, which may hold anything.
+pub(crate) fn shown(text: &str) -> String {
+    escaped(&text.chars().take(MAX_SHOWN_CHARS).collect::<String>())
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use voxtra_artifacts::store::Standing;
 use voxtra_artifacts::{HandlerKey, Version};
 
 use crate::job::{Job, Refused};
-use crate::loader::{Loader, LoaderError, News, Serving, content};
+use crate::loader::{Loader, LoaderError, content};
+use crate::news::{News, Serving};
 use crate::snapshot::Component;
 use crate::trials::OnTrial;
 use crate::wanted::Wanted;
@@ -17,7 +18,7 @@ use crate::wanted::Wanted;
 struct Found {
     component: Option<Component>,
     trial: Option<OnTrial>,
-    /// `None`: it is not known yet what its source holds.
+    /// `None`: it is not known yet what its source holds, or whether that is good.
     content: Option<Content>,
     said: Vec<News>,
 }
@@ -64,7 +65,7 @@ impl Loader {
         let mut found = Found::default();
         let mut refuse = |why: String| found.said.push(News::Refused { key: key.clone(), why });
         match self.first_job(key, wanted) {
-            Err(Refused(why)) => refuse(why),
+            Err(Refused { why, .. }) => refuse(why),
             // Its registry has to be asked: the last good version serves meanwhile.
             Ok(None) => {}
             Ok(Some((job, content))) => {
@@ -73,7 +74,11 @@ impl Loader {
                     Ok(Standing::Pinned(why) | Standing::HeldBack(why)) => refuse(format!("{}: {why}", job.file)),
                     Ok(_) => match self.pass_at_the_start(&job, wanted) {
                         Ok((component, trial)) => (found.component, found.trial) = (Some(component), trial),
-                        Err(Refused(why)) => refuse(why),
+                        Err(Refused { why, is_passing }) => {
+                            refuse(why);
+                            // The first step tries it again.
+                            found.content = found.content.filter(|_| !is_passing);
+                        }
                     },
                     Err(error) => refuse(error.to_string()),
                 }
@@ -94,14 +99,15 @@ impl Loader {
         let wasm = match self.fetched_before(key, &reference) {
             Some(wasm) => wasm,
             None if !self.options.waits_for_registries => return Ok(None),
-            None => self.fetcher.wait(&reference).map_err(|error| Refused(error.to_string()))?.component,
+            None => self.fetcher.wait(&reference).map_err(|error| Refused::passing(error.to_string()))?.component,
         };
         Ok(Some((self.signed_job(key, wanted, wasm)?, wanted.registry_content())))
     }
 
     /// What takes the calls, and what is tried beside it.
     fn pass_at_the_start(&self, job: &Job, wanted: &Wanted) -> Result<(Component, Option<OnTrial>), Refused> {
-        let (key, failed) = (&job.key, |error: voxtra_artifacts::store::StoreError| Refused(error.to_string()));
+        let (key, failed) =
+            (&job.key, |error: voxtra_artifacts::store::StoreError| Refused::passing(error.to_string()));
         let passed = job.run(&self.runtime, &self.guests)?;
         if let Some(plan) = self.plan_of(key, passed.version, true)
             && let Some(current) = self.last_good(key, wanted)

@@ -10,12 +10,14 @@ mod begin;
 mod fetch;
 pub mod job;
 pub mod loader;
+pub mod news;
 pub mod snapshot;
 pub mod thread;
 mod trials;
 mod wanted;
 
 pub use job::Refused;
-pub use loader::{Loader, LoaderError, LoaderOptions, News, Serving};
+pub use loader::{Loader, LoaderError, LoaderOptions};
+pub use news::{News, Serving};
 pub use snapshot::{Component, Snapshot, TrialVersion};
 pub use thread::{Keeper, OperatorError, Reporter, TrialLine, VersionLine};

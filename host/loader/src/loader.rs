@@ -1,10 +1,10 @@
 //! The state, and its steps: looking, starting work, taking results. Time and threads come from outside.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::Handle;
 use voxtra_artifacts::oci::{Fetched, OciError, OciOptions, OciReference};
@@ -14,14 +14,21 @@ use voxtra_artifacts::{HandlerKey, Version};
 use voxtra_directory::{Directory, DirectoryError, HostCeiling, Problem, Scanner, Signatures, Source};
 use voxtra_plugins::{Kind, Runtime};
 
-use crate::fetch::{self, Fetcher};
+use crate::fetch::{self, Fetcher, Place};
 use crate::job::{Job, Passed, Refused};
+use crate::news::{News, Serving};
 use crate::snapshot::{Component, Snapshot};
 use crate::trials::{Ending, OnTrial};
 use crate::wanted::{Stamp, Wanted, wanted};
 
 /// Who acts when nobody has asked.
 pub(crate) const HOST: &str = "host";
+
+/// Versions of each handler that can be gone back to; what is older is removed from the disk.
+const KEEP_EARLIER: usize = 20;
+
+/// How often it is, at most.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// How a loader is set up.
 #[derive(Debug, Clone)]
@@ -75,84 +82,9 @@ pub enum LoaderError {
     Registries(#[from] OciError),
 }
 
-/// Something that the operator may want to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// New calls get another version.
-    Swapped {
-        /// Whose and which.
-        key: HandlerKey,
-        /// The first digits of the version before; `None`: there was none.
-        from: Option<String>,
-        /// And of the new one.
-        to: String,
-        /// Who has signed it.
-        signed_by: Option<String>,
-    },
-    /// A version takes a share of the calls first.
-    OnTrial {
-        /// Whose and which.
-        key: HandlerKey,
-        /// The first digits of the version that goes on for the rest.
-        current: String,
-        /// And of the new one.
-        version: String,
-        /// How many calls of a hundred.
-        percent: u32,
-        /// Who has signed it.
-        signed_by: Option<String>,
-    },
-    /// A version on trial takes all new calls now.
-    Promoted {
-        /// Whose and which.
-        key: HandlerKey,
-        /// The first digits of the version before.
-        from: Option<String>,
-        /// And of the new one.
-        version: String,
-        /// How its calls went.
-        why: String,
-    },
-    /// A version on trial takes no more calls, and is not taken from its file again until that changes.
-    Withdrawn {
-        /// Whose and which.
-        key: HandlerKey,
-        /// Its first digits.
-        version: String,
-        /// A sentence.
-        why: String,
-    },
-    /// A component did not get in; what was there goes on.
-    Refused {
-        /// Whose and which.
-        key: HandlerKey,
-        /// One sentence.
-        why: String,
-    },
-    /// A component is gone from the directory; new calls do not get it any more.
-    Gone {
-        /// Whose and which.
-        key: HandlerKey,
-    },
-    /// Something in the directory cannot be read.
-    Problem(Problem),
-    /// The directory, or the folder of versions, as a whole.
-    Trouble(String),
-}
-
-/// Who gives calls what is loaded.
-pub trait Serving: Send {
-    /// From now on new calls get these, and those on trial their share. A trial that is in it again goes on; whoever counts
-    /// how its calls go tells [`Loader::trial_over`].
-    fn serve(&mut self, snapshot: Snapshot);
-
-    /// Told once each.
-    fn news(&mut self, news: News);
-}
-
 /// What work has come to.
 enum Done {
-    Fetched { key: HandlerKey, outcome: Result<Fetched, OciError> },
+    Fetched { key: HandlerKey, outcome: Result<Fetched, OciError>, place: Option<Place> },
     Judged { key: HandlerKey, wasm: Vec<u8>, outcome: Result<Passed, Refused> },
 }
 
@@ -172,12 +104,16 @@ pub struct Loader {
     pub(crate) endings: Vec<Ending>,
     /// Told already, so that each is told once.
     problems: Vec<Problem>,
-    /// Why fetching goes on: told already too.
+    /// Why the directory as a whole cannot be read, likewise.
+    trouble: Option<String>,
+    /// Why they are tried again: told already too.
     hindrances: BTreeMap<HandlerKey, String>,
     /// What has come and waits for a worker. One of a tenant at most.
     ready: VecDeque<Job>,
     fetching: usize,
     working: usize,
+    /// When old versions were removed last; the first step counts as that.
+    pruned: Option<Instant>,
     finished: Sender<Done>,
     /// A lock that nobody else ever takes: threads share the loader while everything is loaded at the start.
     results: Mutex<Receiver<Done>>,
@@ -207,10 +143,12 @@ impl Loader {
             trials: BTreeMap::new(),
             endings: Vec::new(),
             problems: Vec::new(),
+            trouble: None,
             hindrances: BTreeMap::new(),
             ready: VecDeque::new(),
             fetching: 0,
             working: 0,
+            pruned: None,
             finished,
             results: Mutex::new(results),
         })
@@ -219,19 +157,25 @@ impl Loader {
     /// Looks at the directory again.
     pub fn look(&mut self, now: Instant, serving: &mut dyn Serving) {
         let before = Arc::clone(&self.directory);
+        let named: Vec<HandlerKey> = self.wanted.keys().cloned().collect();
         if let Err(error) = self.read_directory(serving) {
-            serving.news(News::Trouble(error.to_string()));
+            let why = error.to_string();
+            if self.trouble.replace(why.clone()).as_ref() != Some(&why) {
+                serving.news(News::Trouble(why));
+            }
             return;
         }
+        self.trouble = None;
         for (key, wanted) in &self.wanted {
             self.settler.see(now, key.clone(), &wanted.tenant, Some(wanted.stamp()));
         }
-        let gone: Vec<_> = self.loaded.keys().filter(|key| !self.wanted.contains_key(key)).cloned().collect();
-        for key in gone {
+        // Also what has never got in: nobody would wait for its file to settle any more.
+        for key in named.into_iter().filter(|key| !self.wanted.contains_key(key)).collect::<Vec<_>>() {
             self.settler.see(now, key.clone(), key.tenant(), None);
-            self.loaded.remove(&key);
             self.drop_trial(&key, serving);
-            serving.news(News::Gone { key });
+            if self.loaded.remove(&key).is_some() {
+                serving.news(News::Gone { key });
+            }
         }
         self.hindrances.retain(|key, _| self.wanted.contains_key(key));
         self.end_trials_without_a_plan(now);
@@ -243,10 +187,11 @@ impl Loader {
 
     /// Takes what is done and begins what is due. Returns when there is something to be done again, as far as is known.
     pub fn step(&mut self, now: Instant, serving: &mut dyn Serving) -> Option<Instant> {
+        self.pruned.get_or_insert(now);
         let mut swapped = self.end_trials(now, serving);
         while let Some(done) = self.next_result() {
             match done {
-                Done::Fetched { key, outcome } => self.take_fetched(now, key, outcome, serving),
+                Done::Fetched { key, outcome, place } => self.take_fetched(now, key, outcome, place, serving),
                 Done::Judged { key, wasm, outcome } => {
                     self.working = self.working.saturating_sub(1);
                     swapped |= self.take(now, key, &wasm, outcome, serving);
@@ -255,6 +200,7 @@ impl Loader {
         }
         if swapped {
             serving.serve(self.snapshot());
+            self.prune(now, serving);
         }
         while self.working < self.options.workers.max(1) {
             if let Some(job) = self.ready.pop_front() {
@@ -295,42 +241,36 @@ impl Loader {
         &self.versions
     }
 
-    /// The version of a component that new calls get.
-    #[must_use]
-    pub fn serving_version(&self, key: &HandlerKey) -> Option<&str> {
-        self.loaded.get(key).map(Component::version)
-    }
-
     /// Everything that is loaded.
     pub fn loaded(&self) -> impl Iterator<Item = (&HandlerKey, &Component)> {
         self.loaded.iter()
     }
 
-    /// Gives new calls a version that was good before, which the store has made current.
-    ///
-    /// # Errors
-    /// A sentence; what runs goes on.
-    pub fn serve_version(
-        &mut self,
-        key: &HandlerKey,
-        version: Version,
-        serving: &mut dyn Serving,
-    ) -> Result<(), Refused> {
+    /// A version that was good before, ready to be given to new calls: [`Loader::give`].
+    pub(crate) fn known_version(&self, key: &HandlerKey, version: Version) -> Result<Component, Refused> {
+        let serving = self.loaded.get(key).filter(|component| component.version() == version.short());
+        let on_trial = self.trials.get(key).filter(|trial| trial.version == version).map(|trial| &trial.component);
+        if let Some(component) = serving.or(on_trial) {
+            return Ok(component.clone());
+        }
         let kind = self.wanted.get(key).map(|wanted| wanted.kind);
-        let kind = kind.ok_or_else(|| Refused(format!("{key:?} is not in the plugin directory; put its file back")))?;
-        let component = self.of_store(key, kind, version)?;
+        let kind =
+            kind.ok_or_else(|| Refused::new(format!("{key} is not in the plugin directory; put its file back")))?;
+        self.of_store(key, kind, version)
+    }
+
+    /// Gives new calls this version, which the store has made current.
+    pub(crate) fn give(&mut self, key: &HandlerKey, component: Component, serving: &mut dyn Serving) {
         if let Some(trial) = self.trials.remove(key) {
             let (key, why) = (key.clone(), "the operator has chosen a version".to_owned());
             serving.news(News::Withdrawn { key, version: trial.version.short(), why });
         }
-        let from = self.loaded.insert(key.clone(), component.clone());
-        let from = from.map(|component| component.version().to_owned());
         let to = component.version().to_owned();
+        let from = self.loaded.insert(key.clone(), component).map(|old| old.version().to_owned());
         if from.as_ref() != Some(&to) {
             serving.news(News::Swapped { key: key.clone(), from, to, signed_by: None });
         }
         serving.serve(self.snapshot());
-        Ok(())
     }
 
     /// Reads a component's file again, as after it was unpinned.
@@ -368,7 +308,7 @@ impl Loader {
                     self.offer(now, job, serving);
                 }
             }
-            Err(Refused(why)) => {
+            Err(Refused { why, .. }) => {
                 self.settler.judge(now, &key, wanted.registry_content());
                 self.settler.done(now, &key, Outcome::Failed);
                 serving.news(News::Refused { key, why });
@@ -384,11 +324,12 @@ impl Loader {
             return;
         }
         if let Some(wasm) = self.fetched_before(&key, &reference) {
-            return self.take_bytes(now, key, wasm, serving);
+            return self.take_bytes(now, key, wasm, None, serving);
         }
         self.fetching += 1;
         let done = self.finished.clone();
-        self.fetcher.begin(reference, move |outcome| drop(done.send(Done::Fetched { key, outcome })));
+        let then = move |outcome, place| drop(done.send(Done::Fetched { key, outcome, place }));
+        self.fetcher.begin(reference, then);
     }
 
     fn take_fetched(
@@ -396,22 +337,13 @@ impl Loader {
         now: Instant,
         key: HandlerKey,
         outcome: Result<Fetched, OciError>,
+        place: Option<Place>,
         serving: &mut dyn Serving,
     ) {
         self.fetching = self.fetching.saturating_sub(1);
         match outcome {
-            Ok(fetched) => {
-                self.hindrances.remove(&key);
-                self.take_bytes(now, key, fetched.component, serving);
-            }
-            Err(error) if error.is_passing() => {
-                self.settler.done(now, &key, Outcome::Hindered);
-                let why = format!("{error}; it is tried again");
-                // While a registry is away, once is enough.
-                if self.hindrances.insert(key.clone(), why.clone()).as_ref() != Some(&why) {
-                    serving.news(News::Refused { key, why });
-                }
-            }
+            Ok(fetched) => self.take_bytes(now, key, fetched.component, place, serving),
+            Err(error) if error.is_passing() => self.hindered(now, key, &error.to_string(), serving),
             Err(error) => {
                 self.settler.done(now, &key, Outcome::Failed);
                 serving.news(News::Refused { key, why: error.to_string() });
@@ -419,9 +351,25 @@ impl Loader {
         }
     }
 
-    fn take_bytes(&mut self, now: Instant, key: HandlerKey, wasm: Vec<u8>, serving: &mut dyn Serving) {
+    /// It is tried again. While a registry is away, or the machine is full, one word about it is enough.
+    fn hindered(&mut self, now: Instant, key: HandlerKey, why: &str, serving: &mut dyn Serving) {
+        self.settler.done(now, &key, Outcome::Hindered);
+        let why = format!("{why}; it is tried again");
+        if self.hindrances.insert(key.clone(), why.clone()).as_ref() != Some(&why) {
+            serving.news(News::Refused { key, why });
+        }
+    }
+
+    fn take_bytes(
+        &mut self,
+        now: Instant,
+        key: HandlerKey,
+        wasm: Vec<u8>,
+        place: Option<Place>,
+        serving: &mut dyn Serving,
+    ) {
         match self.wanted.get(&key).map(|wanted| self.signed_job(&key, wanted, wasm)) {
-            Some(Ok(job)) => self.offer(now, job, serving),
+            Some(Ok(job)) => self.offer(now, Job { place, ..job }, serving),
             // Gone, or its signature has changed since the look.
             Some(Err(_)) | None => self.settler.done(now, &key, Outcome::Changing),
         }
@@ -461,20 +409,19 @@ impl Loader {
 
     /// What is in the directory now, as a job. An error: it has changed since the look.
     pub(crate) fn job(&self, key: &HandlerKey, wanted: &Wanted) -> Result<Job, Refused> {
-        let refused = |error: &dyn std::fmt::Display| Refused(error.to_string());
         let Source::File(file) = &wanted.source else {
-            return Err(Refused(format!("{}: it is in a registry and not in the directory", wanted.file())));
+            return Err(Refused::new(format!("{}: it is in a registry and not in the directory", wanted.file())));
         };
-        let wasm = file.read(&self.options.dir).map_err(|error| refused(&error))?;
+        let wasm = file.read(&self.options.dir).map_err(|error| Refused::passing(error.to_string()))?;
         self.signed_job(key, wanted, wasm)
     }
 
     /// A component as a job, with the signature beside it.
     pub(crate) fn signed_job(&self, key: &HandlerKey, wanted: &Wanted, wasm: Vec<u8>) -> Result<Job, Refused> {
         let signature = wanted.signature.as_ref().map(|file| file.read(&self.options.dir)).transpose();
-        let signature = signature.map_err(|error| Refused(error.to_string()))?;
+        let signature = signature.map_err(|error| Refused::passing(error.to_string()))?;
         let (file, signed, signatures) = (wanted.file(), wanted.signed(), wanted.signatures.clone());
-        Ok(Job { key: key.clone(), kind: wanted.kind, file, wasm, signature, signed, signatures })
+        Ok(Job { key: key.clone(), kind: wanted.kind, file, wasm, signature, signed, signatures, place: None })
     }
 
     /// The bytes that have come by this reference before, when they are kept.
@@ -496,7 +443,12 @@ impl Loader {
     ) -> bool {
         let passed = match outcome {
             Ok(passed) => passed,
-            Err(Refused(why)) => {
+            Err(Refused { why, is_passing: true }) => {
+                self.hindered(now, key, &why, serving);
+                return false;
+            }
+            Err(Refused { why, .. }) => {
+                self.hindrances.remove(&key);
                 self.settler.done(now, &key, Outcome::Failed);
                 serving.news(News::Refused { key, why });
                 return false;
@@ -513,7 +465,10 @@ impl Loader {
             None => self.keep(&key, &passed, wasm),
         };
         match kept {
-            Ok(()) => self.settler.done(now, &key, Outcome::Loaded),
+            Ok(()) => {
+                self.hindrances.remove(&key);
+                self.settler.done(now, &key, Outcome::Loaded);
+            }
             // The operator has pinned it, or gone back, while it was being compiled.
             Err(StoreError::Change { why, .. }) => {
                 self.settler.done(now, &key, Outcome::Failed);
@@ -535,7 +490,7 @@ impl Loader {
             serving.news(News::Swapped { key, from, to: version, signed_by });
             return true;
         };
-        let current = self.serving_version(&key).unwrap_or_default().to_owned();
+        let current = self.loaded.get(&key).map(|current| current.version().to_owned()).unwrap_or_default();
         self.trials.insert(key.clone(), OnTrial { component: passed.component, version: passed.version });
         serving.news(News::OnTrial { key, current, version, percent: plan.percent, signed_by });
         true
@@ -564,6 +519,17 @@ impl Loader {
         }
     }
 
+    /// So that whoever swaps versions all day does not fill the disk. What takes calls is in the records, and stays.
+    fn prune(&mut self, now: Instant, serving: &mut dyn Serving) {
+        if self.pruned.is_some_and(|before| now < before + PRUNE_EVERY) {
+            return;
+        }
+        self.pruned = Some(now);
+        if let Err(error) = self.versions.prune(KEEP_EARLIER, &BTreeSet::new()) {
+            serving.news(News::Trouble(error.to_string()));
+        }
+    }
+
     /// The host, saying where a component comes from.
     pub(crate) fn author_of(&self, key: &HandlerKey) -> Author {
         let origin = self.wanted.get(key).map(Wanted::origin);
@@ -572,10 +538,10 @@ impl Loader {
 
     /// A version that was good before. Its signature was checked when it came.
     pub(crate) fn of_store(&self, key: &HandlerKey, kind: Kind, version: Version) -> Result<Component, Refused> {
-        let wasm = self.versions.component(version).map_err(|error| Refused(error.to_string()))?;
+        let wasm = self.versions.component(version).map_err(|error| Refused::new(error.to_string()))?;
         let file = format!("version {} of {}/{}", version.short(), key.tenant(), key.handler());
         let (signed, signatures) = (file.clone(), Signatures::default());
-        let job = Job { key: key.clone(), kind, file, wasm, signature: None, signed, signatures };
+        let job = Job { key: key.clone(), kind, file, wasm, signature: None, signed, signatures, place: None };
         job.run(&self.runtime, &self.guests).map(|passed| passed.component)
     }
 }

@@ -1,18 +1,20 @@
 //! The loader on a thread of its own, and the operator's questions to it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
-use voxtra_artifacts::store::{Author, CanaryEnd, HistoryEntry, StoreError};
+use voxtra_artifacts::store::{Author, CanaryEnd, HistoryEntry, Known, StoreError};
 use voxtra_artifacts::{HandlerKey, Version, VersionPrefix};
 use voxtra_directory::{Watch, WatchOptions};
 
 use crate::job::Refused;
-use crate::loader::{Loader, Serving};
+use crate::loader::Loader;
+use crate::news::{News, Serving};
 
 /// How soon work that is under way is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -62,8 +64,10 @@ pub enum OperatorError {
 }
 
 enum Message {
-    /// Something may have changed in the directory.
-    Look,
+    /// Something may have changed in the directory. Taken back when the look begins: so there is never more than one.
+    Look(Arc<AtomicBool>),
+    /// Changes may be noticed late.
+    Trouble(String),
     /// A version on trial has failed, or has proved itself.
     TrialOver {
         key: HandlerKey,
@@ -120,9 +124,16 @@ impl Keeper {
         // Weak: the loader ends when nobody but the directory has anything to say any more.
         let hints = Arc::downgrade(&messages);
         thread::Builder::new().name("voxtra-hints".into()).spawn(move || {
+            let (waits, mut told) = (Arc::new(AtomicBool::new(false)), None);
             while watch.blocking_next().is_some() {
-                let sent = hints.upgrade().map(|messages| messages.send(Message::Look));
-                if !matches!(sent, Some(Ok(()))) {
+                let Some(messages) = hints.upgrade() else { return };
+                let trouble = watch.trouble().filter(|trouble| told.as_ref() != Some(trouble));
+                if let Some(trouble) = trouble {
+                    told = Some(trouble.clone());
+                    let _ = messages.send(Message::Trouble(trouble));
+                }
+                // The loader may be compiling for long.
+                if !waits.swap(true, Ordering::SeqCst) && messages.send(Message::Look(waits.clone())).is_err() {
                     return;
                 }
             }
@@ -207,7 +218,11 @@ fn run(loader: &mut Loader, serving: &mut dyn Serving, inbox: &Receiver<Message>
 fn answer(loader: &mut Loader, serving: &mut dyn Serving, message: Message) {
     // Who has asked may have gone.
     match message {
-        Message::Look => loader.look(Instant::now(), serving),
+        Message::Look(waits) => {
+            waits.store(false, Ordering::SeqCst);
+            loader.look(Instant::now(), serving);
+        }
+        Message::Trouble(why) => serving.news(News::Trouble(why)),
         Message::TrialOver { key, version, proved, why } => {
             loader.trial_over(Instant::now(), &key, &version, proved, &why);
         }
@@ -235,8 +250,7 @@ fn list(loader: &Loader) -> Vec<VersionLine> {
 }
 
 fn history(loader: &Loader, key: &HandlerKey) -> Result<Vec<HistoryEntry>, OperatorError> {
-    let known = loader.versions().get(key)?.ok_or_else(|| StoreError::UnknownHandler(key.clone()))?;
-    Ok(known.record.history().to_vec())
+    Ok(known(loader, key)?.record.history().to_vec())
 }
 
 fn roll_back(
@@ -246,19 +260,20 @@ fn roll_back(
     to: Option<VersionPrefix>,
     by: &str,
 ) -> Result<Version, OperatorError> {
+    let record = known(loader, key)?.record;
     if to.is_none() && loader.on_trial(key).is_some() {
-        let author = author(by).saying("taken back by the operator");
-        let current = loader.versions().clear_canary(key, CanaryEnd::Failed, &author)?;
-        loader.serve_version(key, current, serving)?;
+        let component = loader.known_version(key, record.current())?;
+        let current =
+            loader.versions().clear_canary(key, CanaryEnd::Failed, &author(by).saying("taken back by the operator"))?;
+        loader.give(key, component, serving);
         return Ok(current);
     }
-    let before = loader.versions().current(key)?;
-    let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?;
+    let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?.or(record.previous());
+    // What does not load any more must not become current. Without any, the store says so.
+    let component = to.map(|version| loader.known_version(key, version)).transpose()?;
     let version = loader.versions().rollback(key, to, &author(by))?;
-    if let Err(refused) = loader.serve_version(key, version, serving) {
-        // The store goes back to what really serves.
-        loader.versions().rollback(key, before, &author(by).saying("the earlier version does not load"))?;
-        return Err(refused.into());
+    if let Some(component) = component {
+        loader.give(key, component, serving);
     }
     Ok(version)
 }
@@ -271,9 +286,15 @@ fn pin(
     by: &str,
 ) -> Result<Version, OperatorError> {
     let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?;
-    let version = loader.versions().pin(key, to, &author(by))?;
-    loader.serve_version(key, version, serving)?;
+    let version = to.map_or_else(|| known(loader, key).map(|known| known.record.current()), Ok)?;
+    let component = loader.known_version(key, version)?;
+    let version = loader.versions().pin(key, Some(version), &author(by))?;
+    loader.give(key, component, serving);
     Ok(version)
+}
+
+fn known(loader: &Loader, key: &HandlerKey) -> Result<Known, StoreError> {
+    loader.versions().get(key)?.ok_or_else(|| StoreError::UnknownHandler(key.clone()))
 }
 
 fn unpin(loader: &mut Loader, key: &HandlerKey, by: &str) -> Result<(), OperatorError> {

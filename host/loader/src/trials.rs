@@ -9,7 +9,8 @@ use voxtra_artifacts::{HandlerKey, Version};
 use voxtra_directory::Canary as CanaryPlan;
 
 use crate::job::Passed;
-use crate::loader::{HOST, Loader, News, Serving};
+use crate::loader::{HOST, Loader};
+use crate::news::{News, Serving};
 use crate::snapshot::Component;
 
 /// How soon an end is written down again that could not be.

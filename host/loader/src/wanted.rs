@@ -74,7 +74,7 @@ impl Wanted {
             Source::File(_) => Ok(None),
             Source::Oci(reference) => reference.parse().map(Some).map_err(|error| {
                 let error: voxtra_artifacts::oci::ReferenceError = error;
-                Refused(error.to_string())
+                Refused::new(error.to_string())
             }),
         }
     }

@@ -4,11 +4,14 @@
 mod rig;
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use voxtra_artifacts::store::{Author, Source};
 use voxtra_loader::{Keeper, News};
+use voxtra_plugins::fake::FakeCall;
 
-use rig::{Heard, LONG, Rig, bad_start, handler, key, version};
+use rig::{Heard, LONG, Rig, bad_start, finish, handler, key, version};
 
 #[test]
 fn a_new_version_takes_the_place_of_the_old_one_and_a_bad_one_does_not() {
@@ -87,6 +90,89 @@ fn a_file_swapped_twenty_times_is_compiled_once() {
         heard.1.iter().filter(|news| matches!(news, News::Swapped { .. })).count()
     };
     assert_eq!(swaps(&heard), 1, "{} snapshots", heard.served() - served);
+}
+
+#[test]
+fn what_comes_and_goes_before_it_has_settled_leaves_nothing_behind() {
+    let rig = Rig::new("short-lived");
+    rig.put("a.wasm", &handler(1));
+    let (mut loader, mut heard) = rig.begin();
+    let wanted = [format!("default/a {}", version(&handler(1)))];
+    let first = heard.0.lock().unwrap().1.len();
+    rig.put("b.wasm", &handler(2));
+    loader.look(Instant::now(), &mut heard);
+    fs::remove_file(rig.plugins().join("b.wasm")).unwrap();
+    rig.settle(&mut loader, &mut heard);
+    assert_eq!(heard.now(), wanted);
+    // Nor does one that was refused and is gone.
+    rig.put("c.wasm", b"nonsense");
+    rig.settle(&mut loader, &mut heard);
+    fs::remove_file(rig.plugins().join("c.wasm")).unwrap();
+    rig.settle(&mut loader, &mut heard);
+    assert_eq!(loader.step(Instant::now() + LONG, &mut heard), None, "nothing is due any more");
+    assert_eq!(heard.0.lock().unwrap().1.len(), first + 1, "only the refusal was news");
+}
+
+#[test]
+fn what_a_full_host_has_no_room_for_is_tried_again() {
+    let rig = Rig::new("full");
+    rig.put("a.wasm", &handler(1));
+    let (mut loader, mut heard) = rig.begin();
+    let full = rig.runtime.load_bytes(&"other".into(), &"full".into(), &handler(0)).unwrap();
+    let hold = || rig.tokio.block_on(full.instantiate(Arc::new(FakeCall::new()))).ok();
+    let held: Vec<_> = std::iter::from_fn(hold).collect();
+    rig.put("a.wasm", &handler(2));
+    rig.settle(&mut loader, &mut heard);
+    assert_eq!(heard.now(), [format!("default/a {}", version(&handler(1)))]);
+    let [why] = <[String; 1]>::try_from(heard.refusals()).unwrap();
+    assert!(why.contains("max_instances") && why.contains("tried again"), "{why}");
+    drop(held);
+    finish(&mut loader, &mut heard, Instant::now() + LONG);
+    assert_eq!(heard.now(), [format!("default/a {}", version(&handler(2)))]);
+}
+
+#[test]
+fn a_version_that_does_not_load_any_more_becomes_neither_pinned_nor_current() {
+    let rig = Rig::new("does-not-load");
+    rig.put("a.wasm", &handler(1));
+    let (mut loader, mut heard) = rig.begin();
+    // Good once, as far as the store knows: by a host with another contract, say.
+    let old = loader.versions().put(b"of another time").unwrap();
+    let author = Author::new("host", SystemTime::now());
+    loader.versions().record_good(&key("a"), old, Source::File, &author).unwrap();
+    rig.put("a.wasm", &handler(2));
+    rig.settle(&mut loader, &mut heard);
+    let serves = [format!("default/a {}", version(&handler(2)))];
+    let keeper = Keeper::start(loader, Box::new(heard.clone()), Default::default()).unwrap();
+    let prefix = || Some(old.short().parse().unwrap());
+    let refused = |why: String| assert!(why.contains("not WebAssembly"), "{why}");
+    refused(rig.tokio.block_on(keeper.pin(key("a"), prefix(), "ann".into())).unwrap_err().to_string());
+    refused(rig.tokio.block_on(keeper.roll_back(key("a"), prefix(), "ann".into())).unwrap_err().to_string());
+    refused(rig.tokio.block_on(keeper.roll_back(key("a"), None, "ann".into())).unwrap_err().to_string());
+    let line = rig.tokio.block_on(keeper.list()).unwrap().remove(0);
+    assert!(!line.pinned && line.serving == version(&handler(2)), "{line:?}");
+    drop(keeper);
+    let (_loader, heard) = rig.begin();
+    assert_eq!(heard.now(), serves, "the next start serves it too");
+}
+
+#[test]
+fn old_versions_go_from_the_disk_after_a_while() {
+    let rig = Rig::new("prune");
+    rig.put("a.wasm", &handler(0));
+    let (mut loader, mut heard) = rig.begin();
+    let kept = || fs::read_dir(rig.root.join("versions/components")).unwrap().count();
+    for n in 1..25 {
+        rig.put("a.wasm", &handler(n));
+        rig.settle(&mut loader, &mut heard);
+    }
+    assert_eq!(kept(), 25);
+    rig.put("a.wasm", &handler(25));
+    let later = Instant::now() + 20 * LONG;
+    loader.look(later, &mut heard);
+    finish(&mut loader, &mut heard, later + LONG);
+    assert_eq!(heard.now(), [format!("default/a {}", version(&handler(25)))]);
+    assert_eq!(kept(), 21, "the current one and twenty to go back to");
 }
 
 #[test]

@@ -147,6 +147,17 @@ impl Rig {
     }
 }
 
+/// Does what is due at this time, to its end.
+pub(crate) fn finish(loader: &mut Loader, heard: &mut Heard, at: Instant) {
+    let began = Instant::now();
+    loader.step(at, heard);
+    while loader.is_working() {
+        assert!(began.elapsed() < LONG, "it is never done");
+        std::thread::sleep(Duration::from_millis(5));
+        loader.step(at, heard);
+    }
+}
+
 impl Drop for Rig {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.root);

@@ -68,7 +68,7 @@ impl Lines {
             }
             Passage::Closing => {
                 let kib = self.budget_bytes >> 10;
-                let told = format!("(the handler has logged {kib} KiB; what it logs from here on is left out)");
+                let told = format!("(the component has logged {kib} KiB; what it logs from here on is left out)");
                 self.owner.log(LogLevel::Warn, &told, &[]);
             }
             Passage::Closed => {}

@@ -4,7 +4,6 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use voxtra_core::verbs::LogLevel;
@@ -22,9 +21,6 @@ use crate::options::Limits;
 use crate::runtime::Runtime;
 use crate::store::{InstanceData, Owner};
 use crate::trap::{self, Trap, TrapKind};
-
-/// What a router or filter may write into its log for one question; the rest is left out.
-const MAX_LOG_BYTES: usize = 64 << 10;
 
 /// What a router answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -294,7 +290,6 @@ fn stopped(error: &wasmtime::Error, kind: Kind, data: &InstanceData, limit: Dura
 pub(crate) struct RuleOwner {
     log: Arc<dyn ComponentLog>,
     pub(crate) tenant: Option<Arc<dyn TenantHost>>,
-    log_bytes_left: Arc<AtomicUsize>,
 }
 
 impl RuleOwner {
@@ -304,16 +299,11 @@ impl RuleOwner {
     }
 
     fn new(log: Arc<dyn ComponentLog>, tenant: Option<Arc<dyn TenantHost>>) -> Self {
-        Self { log, tenant, log_bytes_left: Arc::new(AtomicUsize::new(MAX_LOG_BYTES)) }
+        Self { log, tenant }
     }
 
     pub(crate) fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
-        let bytes =
-            fields.iter().fold(message.len(), |sum, (k, v)| sum.saturating_add(k.len()).saturating_add(v.len()));
-        let take = |left: usize| left.checked_sub(bytes.max(1));
-        if self.log_bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-            self.log.log(level, message, fields);
-        }
+        self.log.log(level, message, fields);
     }
 }
 
@@ -355,11 +345,12 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::lines::Lines;
 
     #[derive(Default)]
-    struct Lines(Mutex<Vec<String>>);
+    struct Told(Mutex<Vec<String>>);
 
-    impl ComponentLog for Lines {
+    impl ComponentLog for Told {
         fn log(&self, _level: LogLevel, message: &str, _fields: &[(String, String)]) {
             self.0.lock().unwrap().push(message.to_owned());
         }
@@ -367,12 +358,15 @@ mod tests {
 
     #[test]
     fn one_question_cannot_flood_the_log() {
-        let lines = Arc::new(Lines::default());
-        let owner = RuleOwner::new(lines.clone(), None);
+        let told = Arc::new(Told::default());
+        let owner = Owner::Rule(RuleOwner::new(told.clone(), None));
+        let lines = Lines::new(owner, &Limits { log_lines_per_second: 0, ..Limits::default() });
         for _ in 0..100 {
-            owner.log(LogLevel::Info, &"x".repeat(1 << 10), &[]);
+            lines.log(LogLevel::Info, &"x".repeat(1 << 10), &[]);
         }
-        assert_eq!(lines.0.lock().unwrap().len(), 64);
+        let told = told.0.lock().unwrap();
+        assert_eq!(told.len(), 64);
+        assert!(told[63].contains("is left out"), "{}", told[63]);
     }
 
     #[test]

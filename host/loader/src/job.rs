@@ -48,7 +48,7 @@ pub(crate) struct Job {
     pub(crate) signed: String,
     pub(crate) signatures: Signatures,
     /// Of one that was fetched.
-    pub(crate) place: Option<Place>,
+    pub(crate) _place: Option<Place>,
 }
 
 /// What has passed.

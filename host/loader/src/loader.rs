@@ -369,7 +369,7 @@ impl Loader {
         serving: &mut dyn Serving,
     ) {
         match self.wanted.get(&key).map(|wanted| self.signed_job(&key, wanted, wasm)) {
-            Some(Ok(job)) => self.offer(now, Job { place, ..job }, serving),
+            Some(Ok(job)) => self.offer(now, Job { _place: place, ..job }, serving),
             // Gone, or its signature has changed since the look.
             Some(Err(_)) | None => self.settler.done(now, &key, Outcome::Changing),
         }
@@ -421,7 +421,7 @@ impl Loader {
         let signature = wanted.signature.as_ref().map(|file| file.read(&self.options.dir)).transpose();
         let signature = signature.map_err(|error| Refused::passing(error.to_string()))?;
         let (file, signed, signatures) = (wanted.file(), wanted.signed(), wanted.signatures.clone());
-        Ok(Job { key: key.clone(), kind: wanted.kind, file, wasm, signature, signed, signatures, place: None })
+        Ok(Job { key: key.clone(), kind: wanted.kind, file, wasm, signature, signed, signatures, _place: None })
     }
 
     /// The bytes that have come by this reference before, when they are kept.
@@ -541,7 +541,7 @@ impl Loader {
         let wasm = self.versions.component(version).map_err(|error| Refused::new(error.to_string()))?;
         let file = format!("version {} of {}/{}", version.short(), key.tenant(), key.handler());
         let (signed, signatures) = (file.clone(), Signatures::default());
-        let job = Job { key: key.clone(), kind, file, wasm, signature: None, signed, signatures, place: None };
+        let job = Job { key: key.clone(), kind, file, wasm, signature: None, signed, signatures, _place: None };
         job.run(&self.runtime, &self.guests).map(|passed| passed.component)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use voxtra_artifacts::store::{Author, Source};
+use voxtra_core::Capability;
 use voxtra_loader::{Keeper, News};
 use voxtra_plugins::fake::FakeCall;
 
@@ -233,4 +234,48 @@ fn a_handler_gets_no_more_than_its_manifest_says() {
     rig.put("a.toml", b"[limits]\nmemory_mib = 2\n");
     rig.settle(&mut loader, &mut heard);
     assert_eq!(of(&heard).0, 2 << 20);
+}
+
+/// A router that leaves every call to the static routes.
+fn router() -> Vec<u8> {
+    let text = r#"(component
+        (import "voxtra:call/types@0.1.0" (instance $types
+            (type $direction' (enum "inbound" "outbound"))
+            (export "direction" (type $direction (eq $direction')))
+            (type $info' (record
+                (field "id" string) (field "tenant" string) (field "caller-id" string)
+                (field "called-number" string) (field "direction" $direction) (field "route" string)))
+            (export "call-info" (type (eq $info')))))
+        (alias export $types "call-info" (type $info))
+        (import "voxtra:call/routing@0.1.0" (instance $routing
+            (type $decision' (record (field "handler" string) (field "metadata" (list (tuple string string)))))
+            (export "decision" (type (eq $decision')))))
+        (alias export $routing "decision" (type $decision))
+        (import "call-info" (type $info2 (eq $info)))
+        (import "decision" (type $decision2 (eq $decision)))
+        (core module $code
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+            (func (export "route") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 0)))
+        (core instance $i (instantiate $code))
+        (func (export "route") (param "call" $info2) (result (result (option $decision2) (error string)))
+            (canon lift (core func $i "route") (memory $i "memory") (realloc (func $i "realloc")))))"#;
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn a_router_may_do_no_more_than_its_tenant() {
+    let rig = Rig::new("router");
+    for (tenant, capabilities) in [("acme", "record = true"), ("beta", "store = true")] {
+        fs::create_dir(rig.plugins().join(tenant)).unwrap();
+        rig.put(&format!("{tenant}/tenant.toml"), format!("[capabilities]\n{capabilities}\n").as_bytes());
+        rig.put(&format!("{tenant}/vip.router.wasm"), &router());
+    }
+    let (_loader, heard) = rig.begin();
+    assert!(heard.refusals().is_empty(), "{:?}", heard.refusals());
+    let heard = heard.0.lock().unwrap();
+    let routers = heard.0.last().unwrap().catalog.all_routers();
+    let mut may: Vec<_> = routers.map(|r| (r.tenant().to_string(), r.capabilities().has(Capability::Store))).collect();
+    may.sort();
+    assert_eq!(may, [("acme".to_owned(), false), ("beta".to_owned(), true)]);
 }

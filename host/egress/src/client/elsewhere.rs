@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use voxtra_core::BoxFuture;
+use voxtra_core::http::{Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Reason};
 
 use super::CallEgress;
-use crate::port::{Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Reason};
-use voxtra_core::BoxFuture;
 
 impl CallEgress {
     /// The same way out, but requests run on that runtime.

@@ -2,13 +2,15 @@
 //! child.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod killed;
+
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use killed::Host;
 use tokio::sync::watch;
 use voxtra_core::verbs::AnsweredBy;
 use voxtra_core::{BoxFuture, CallError, CallId, DialOutcome, DialRequest, Dialled, Dialler, TenantId, Trace};
@@ -85,16 +87,6 @@ async fn run(batches: &Batches, id: &BatchId, dialler: &FileDialler) -> Progress
     batches.run(id, dialler, &Clock::system(), &BatchControl::new(), &progress).await.unwrap()
 }
 
-fn child(folder: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_host", "--ignored", "--test-threads=1"])
-        .env(FOLDER, folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
 /// Starts the host, kills it (SIGKILL) when it has dialled some more, and again; then lets it finish.
 async fn killed_again_and_again(knows: bool) -> (Vec<RowResult>, HashMap<String, u32>) {
     let folder = std::env::temp_dir().join(format!("voxtra-batch-kill-{}", uuid::Uuid::new_v4()));
@@ -113,15 +105,14 @@ async fn killed_again_and_again(knows: bool) -> (Vec<RowResult>, HashMap<String,
     }
     let watched = FileDialler { file: folder.join("dialled"), ring: Duration::ZERO, knows };
     for kill in 1..=KILLS {
-        let mut host = child(&folder);
+        let mut host = Host::start(FOLDER, &folder);
         let give_up = Instant::now() + Duration::from_secs(60);
         while watched.lines().len() < kill * NUMBERS / (KILLS + 1) {
             assert!(Instant::now() < give_up, "the host does not call");
-            assert_eq!(host.try_wait().unwrap(), None, "the host ended by itself");
+            assert!(host.is_up(), "the host ended by itself");
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
-        host.kill().unwrap();
-        host.wait().unwrap();
+        drop(host);
     }
     let (batches, dialler) = open(&folder, Duration::from_millis(1)).await;
     let id = the_batch(&batches).await;

@@ -435,7 +435,8 @@ async fn connections_that_say_nothing_make_others_wait_and_take_no_more_room() {
     tokio::pin!(next);
     assert!(timeout(Duration::from_millis(300), &mut next).await.is_err(), "a seventeenth was served");
     drop(idle.pop());
-    let answer = timeout(Duration::from_secs(4), next).await.expect("the place that was free is taken");
+    // Whatever else this machine does meanwhile.
+    let answer = timeout(Duration::from_secs(60), next).await.expect("the place that was free is taken");
     assert_eq!(answer.status, 200);
 }
 

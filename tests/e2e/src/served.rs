@@ -133,6 +133,22 @@ impl Served {
         self.folder().join("voxtra.yaml")
     }
 
+    /// A file in the plugin directory, such as `minimal.wasm`.
+    #[must_use]
+    pub fn plugin(&self, file: &str) -> PathBuf {
+        self.folder().join("plugins").join(file)
+    }
+
+    /// What the command line answers about this host, such as to `handlers list`.
+    ///
+    /// # Errors
+    /// When it refuses, or takes longer than [`LONG`].
+    pub async fn ask(&self, words: &[&str]) -> Result<String> {
+        let config = self.config();
+        let config = config.to_string_lossy();
+        Host::start(words.iter().copied().chain(["-c", &config]))?.answer(LONG).await
+    }
+
     /// Kills the host, as a failing machine would, and returns all that it had said.
     ///
     /// # Errors
@@ -264,6 +280,29 @@ pub fn install(guest: &str, place: &Path) -> Result<()> {
     let copied = fs::copy(&file, place);
     copied.with_context(|| format!("there is no {}: build it with `cargo xtask guests`", file.display()))?;
     Ok(())
+}
+
+/// A built guest's bytes as another version of it: with a custom section that nobody reads.
+///
+/// # Errors
+/// When it was not built.
+pub fn version(guest: &str, number: usize) -> Result<Vec<u8>> {
+    let file = voxtra_test_support::host::guests().join(guest).with_extension("wasm");
+    let mut wasm = fs::read(&file).with_context(|| format!("{}: run `cargo xtask guests`", file.display()))?;
+    let payload = format!("\x07version{number:06}");
+    wasm.extend([0, u8::try_from(payload.len())?]);
+    wasm.extend(payload.as_bytes());
+    Ok(wasm)
+}
+
+/// Puts a whole file into its place at once, whatever was there.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    let aside = path.with_extension("new");
+    fs::write(&aside, bytes)?;
+    Ok(fs::rename(aside, path)?)
 }
 
 /// Sends a signal by name, such as `INT`, to a host.

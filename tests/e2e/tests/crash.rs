@@ -265,9 +265,8 @@ async fn each_has_a_record(served: &Served, started: &[String]) -> Result<()> {
     /// Calls whose end was on the disk at the kill, and whose record, which follows it, was not.
     const JUST_ENDED: usize = 5;
 
-    let (file, config) = (served.folder().join("calls.jsonl"), served.config().to_string_lossy().into_owned());
-    let mut export = Host::start(["meters", "export", "-c", &config, "-o", &file.to_string_lossy()])?;
-    ensure!(export.wait(LONG).await?.success(), "{}", export.last_lines());
+    let file = served.folder().join("calls.jsonl");
+    served.ask(&["meters", "export", "-o", &file.to_string_lossy()]).await?;
     let mut recorded = BTreeSet::new();
     for line in fs::read_to_string(&file)?.lines() {
         let record: Value = serde_json::from_str(line)?;

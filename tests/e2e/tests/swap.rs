@@ -1,37 +1,14 @@
 //! Handlers are replaced while calls are up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tokio::time::sleep;
 use voxtra_e2e::caller::call;
-use voxtra_e2e::served::{ECHO, LONG, MINIMAL};
+use voxtra_e2e::served::{ECHO, LONG, MINIMAL, put, version};
 use voxtra_e2e::{Reflector, Served, Setup, hear, recorded, serve};
-use voxtra_test_support::host::guests;
-use voxtra_test_support::{Host, Scenario, Sipp};
-
-/// A component's bytes as another version of it: with a custom section that nobody reads.
-fn version(guest: &str, number: usize) -> Result<Vec<u8>> {
-    let file = guests().join(guest).with_extension("wasm");
-    let mut wasm = fs::read(&file).with_context(|| format!("{}: run `cargo xtask guests`", file.display()))?;
-    let payload = format!("\x07version{number:06}");
-    wasm.extend([0, u8::try_from(payload.len())?]);
-    wasm.extend(payload.as_bytes());
-    Ok(wasm)
-}
-
-fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let aside = path.with_extension("new");
-    fs::write(&aside, bytes)?;
-    Ok(fs::rename(aside, path)?)
-}
-
-fn plugin(served: &Served, name: &str) -> PathBuf {
-    served.folder().join("plugins").join(format!("{name}.wasm"))
-}
+use voxtra_test_support::{Scenario, Sipp};
 
 /// How long until the host says that new calls get what was put there.
 async fn swapped(served: &mut Served, swaps_before: usize) -> Result<Duration> {
@@ -94,10 +71,10 @@ async fn fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls() -> Result<()> 
         for n in 1..=SWAPS {
             let began = Instant::now();
             let before = served.host.count("new calls get another version");
-            put(&plugin(served, "minimal"), &version("minimal", n)?)?;
+            put(&served.plugin("minimal.wasm"), &version("minimal", n)?)?;
             // The handler of the calls that are up is replaced as well.
             if n % 10 == 0 {
-                put(&plugin(served, "echo"), &version("echo", n)?)?;
+                put(&served.plugin("echo.wasm"), &version("echo", n)?)?;
             }
             took.push(swapped(served, before).await?);
             if n % 10 == 5 {
@@ -135,36 +112,27 @@ async fn fifty_swaps_in_a_minute_drop_none_of_two_hundred_calls() -> Result<()> 
 async fn a_bad_file_changes_nothing_and_the_last_good_version_outlives_a_kill() -> Result<()> {
     let name = "a_bad_file_changes_nothing_and_the_last_good_version_outlives_a_kill";
     serve(name, Setup::default(), async |served| {
-        put(&plugin(served, "minimal"), &version("minimal", 1)?)?;
+        put(&served.plugin("minimal.wasm"), &version("minimal", 1)?)?;
         swapped(served, 0).await?;
         let good = version_of_new_call(served).await?;
         let half = version("minimal", 2)?;
-        put(&plugin(served, "minimal"), &half[..half.len() / 2])?;
+        put(&served.plugin("minimal.wasm"), &half[..half.len() / 2])?;
         served.host.wait_for_text("not loaded: ", LONG).await?;
         assert_eq!(version_of_new_call(served).await?, good);
         // In the middle of one more swap.
-        put(&plugin(served, "minimal"), &version("minimal", 3)?[..5_000])?;
+        put(&served.plugin("minimal.wasm"), &version("minimal", 3)?[..5_000])?;
         sleep(Duration::from_millis(230)).await;
         served.kill_host().await?;
         served.start_host().await?;
         assert_eq!(version_of_new_call(served).await?, good);
-        put(&plugin(served, "minimal"), &version("minimal", 4)?)?;
+        put(&served.plugin("minimal.wasm"), &version("minimal", 4)?)?;
         swapped(served, 0).await?;
         let newest = version_of_new_call(served).await?;
         assert_ne!(newest, good);
         // The operator goes back, and on.
-        let config = served.config();
-        let ask = async |words: &[&str]| -> Result<String> {
-            let config = config.to_string_lossy();
-            let words = ["handlers"].iter().chain(words).copied().chain(["-c", &config]);
-            let mut asked = Host::start(words)?;
-            ensure!(asked.wait(LONG).await?.success(), "{}", asked.last_lines());
-            sleep(Duration::from_millis(50)).await;
-            Ok(asked.last_lines())
-        };
-        ensure!(ask(&["rollback", "minimal"]).await?.contains(&good), "it goes back to another one");
+        ensure!(served.ask(&["handlers", "rollback", "minimal"]).await?.contains(&good), "it goes back to another one");
         assert_eq!(version_of_new_call(served).await?, good);
-        let history = ask(&["history", "minimal"]).await?;
+        let history = served.ask(&["handlers", "history", "minimal"]).await?;
         ensure!(history.contains("rollback") && history.contains(&newest), "{history}");
         Ok(())
     })
@@ -177,7 +145,7 @@ async fn a_call_goes_over_to_new_versions_in_its_middle_and_keeps_its_leg_and_it
     let name = "a_call_goes_over_to_new_versions_in_its_middle_and_keeps_its_leg_and_its_count";
     serve(name, Setup { handlers: &[(COUNT, "key-count")], ..Setup::default() }, async |served| {
         let tree = served.pbx.tree().clone();
-        put(&served.folder().join("plugins/key-count.toml"), b"upgrade = \"mid-call\"\n")?;
+        put(&served.plugin("key-count.toml"), b"upgrade = \"mid-call\"\n")?;
         let phone = call(served.sip(), COUNT).await?;
         let mut pressed = 0;
         for n in 1..=3 {
@@ -185,13 +153,13 @@ async fn a_call_goes_over_to_new_versions_in_its_middle_and_keeps_its_leg_and_it
             pressed += 2;
             served.until("the keys are there", LONG, |log| log.count("dtmf.received") == pressed).await?;
             let began = Instant::now();
-            put(&plugin(served, "key-count"), &version("key-count", n)?)?;
+            put(&served.plugin("key-count.wasm"), &version("key-count", n)?)?;
             served.until("the call has gone over", LONG, |log| log.count("handler.upgraded") == n).await?;
             println!("{name}: {:?} from the file to the call's new version", began.elapsed());
         }
         // A version that cannot take calls over gets the new ones only.
         let before = served.host.count("new calls get another version");
-        put(&plugin(served, "key-count"), &version("minimal", 1)?)?;
+        put(&served.plugin("key-count.wasm"), &version("minimal", 1)?)?;
         swapped(served, before).await?;
         phone.press_info("3#").await?;
         hear(phone.rtp(), "digits/7", &recorded(&tree, "digits/7")?, 0.0, LONG).await?;

@@ -187,6 +187,22 @@ impl Host {
         Ok(self.wait(limit).await?.code())
     }
 
+    /// Waits for its end, and for the last of its output, of a program that is asked one thing. Returns all that it has said.
+    ///
+    /// # Errors
+    /// When it still runs after the limit, or ends with another code than 0; the sentence holds its last lines.
+    pub async fn answer(&mut self, limit: Duration) -> Result<String> {
+        let until = Instant::now() + limit;
+        let ended = self.wait(limit).await?;
+        // As in `wait_for`: its readers are gone when they have read all of it.
+        while Arc::strong_count(&self.lines) > 1 {
+            ensure!(Instant::now() < until, "its output has no end after {limit:?}:\n{}", self.last_lines());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        ensure!(ended.success(), "it has ended with {ended}:\n{}", self.last_lines());
+        Ok(self.lines().into_iter().map(|line| line.text).collect::<Vec<_>>().join("\n"))
+    }
+
     /// The end of its output, to be shown with a failure.
     #[must_use]
     pub fn last_lines(&self) -> String {

@@ -17,6 +17,7 @@ pub mod outbound;
 pub mod recording;
 pub mod store;
 pub mod telephony;
+pub mod tenant_file;
 pub mod verbs;
 pub mod wire;
 

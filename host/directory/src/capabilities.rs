@@ -138,9 +138,13 @@ impl Grants {
         if let Some(withheld) = host.withheld.iter().find(|capability| wants(&table, *capability)) {
             return Err(table.refuse(withheld.as_str(), "is withheld by the host; remove it"));
         }
+        let dial = section(&table, "dial", "its patterns")?.map(|t| Dial::read_tenant(&t, host)).transpose()?;
+        if let Some(dial) = &dial {
+            (host.checks.dial)(dial).map_err(|why| table.refuse("dial", &why))?;
+        }
         Ok(Self {
             plain: plain(&table)?,
-            dial: section(&table, "dial", "its patterns")?.map(|t| Dial::read_tenant(&t, host)).transpose()?,
+            dial,
             http: section(&table, "http", "its entries")?.map(|t| Http::read_tenant(&t, host)).transpose()?,
         })
     }

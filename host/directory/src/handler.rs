@@ -87,12 +87,14 @@ impl Manifest {
         if file.is_some() && oci.is_some() {
             return Err(top.refuse("oci", "and `file` exclude each other; remove one"));
         }
+        let (routes, metadata) = (routes(&top)?, top.json("metadata")?);
+        look_at_metadata(&top, &metadata, &routes, host)?;
         Ok(Self {
             file: file.map(|file| (file, top.line("file"))),
             oci: oci.map(|oci| (oci, top.line("oci"))),
-            routes: routes(&top)?,
-            metadata: top.json("metadata")?,
-            on_failure: on_failure(&top)?,
+            routes,
+            metadata,
+            on_failure: on_failure(&top, host)?,
             limits: own_limits(&top, tenant)?,
             grants: Grants::read_handler(&top, &tenant.grants, host)?,
             canary: top.table("canary")?.map(|table| canary(&table)).transpose()?,
@@ -123,6 +125,22 @@ fn routes(top: &Reader<'_, '_>) -> Result<Vec<(Route, usize)>, Fault> {
         routes.push((route, line));
     }
     Ok(routes)
+}
+
+/// A call has the handler's and those of its route together.
+fn look_at_metadata(
+    top: &Reader<'_, '_>,
+    metadata: &Map<String, Value>,
+    routes: &[(Route, usize)],
+    host: &HostCeiling,
+) -> Result<(), Fault> {
+    (host.checks.metadata)(metadata).map_err(|why| top.refuse("metadata", &why))?;
+    for (route, line) in routes.iter().filter(|(route, _)| !route.metadata.is_empty()) {
+        let both = metadata.iter().chain(&route.metadata).map(|(key, value)| (key.clone(), value.clone())).collect();
+        let of_route = |why| Fault::at(*line, format!("the metadata of {} {why}", words(route)));
+        (host.checks.metadata)(&both).map_err(of_route)?;
+    }
+    Ok(())
 }
 
 /// Whether two routes are for the same extension and number.

@@ -1,8 +1,11 @@
 //! What the operator of the host has set: what a tenant has that says nothing, and what none may have more of.
 
-use voxtra_core::Capabilities;
+use std::collections::BTreeMap;
 
-use crate::capabilities::{DialLimits, Grants, HttpLimits};
+use serde_json::{Map, Value};
+use voxtra_core::{Capabilities, TenantId};
+
+use crate::capabilities::{Dial, DialLimits, Grants, HttpLimits};
 use crate::limits::Limits;
 use crate::suggest;
 
@@ -25,8 +28,40 @@ pub struct HostCeiling {
     pub max_component_bytes: u64,
     /// The longest time until an old version is freed, in milliseconds. Default 14,400,000, the longest call.
     pub drain_limit_ms: u64,
+    /// The PBXs that there are. Empty, the default: any name is taken.
+    pub pbxs: Vec<String>,
+    /// Who has which Stasis application before any folder is read.
+    pub applications: Applications,
     /// What else is looked at.
     pub checks: Checks,
+}
+
+/// Stasis applications as the operator's own file gives them. No two tenants may have one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applications {
+    /// What the tenant `default` has where nothing is said; any other has it with `-NAME` behind it. Empty, the default:
+    /// they have none.
+    pub base: String,
+    /// The operator's tenants, which are there without a folder too. Where one is given its application here, what its
+    /// `tenant.toml` says of it does not count.
+    pub tenants: BTreeMap<TenantId, Option<String>>,
+}
+
+impl Applications {
+    /// A tenant's, whose own file says `own`.
+    pub(crate) fn of(&self, tenant: &TenantId, own: Option<&str>) -> Option<String> {
+        let given = self.tenants.get(tenant).and_then(Option::as_deref);
+        given.or(own).map(str::to_owned).or_else(|| match self.base.as_str() {
+            "" => None,
+            base if *tenant == TenantId::default() => Some(base.to_owned()),
+            base => Some(format!("{base}-{tenant}")),
+        })
+    }
+
+    /// Whether the tenant would have it without its folder too.
+    pub(crate) fn is_operators(&self, tenant: &TenantId, own: Option<&str>) -> bool {
+        self.tenants.get(tenant).is_some_and(|given| given.is_some() || own.is_none())
+    }
 }
 
 impl Default for HostCeiling {
@@ -40,6 +75,8 @@ impl Default for HostCeiling {
             withheld: Capabilities::NONE,
             max_component_bytes: 64 << 20,
             drain_limit_ms: 14_400_000,
+            pbxs: Vec::new(),
+            applications: Applications::default(),
             checks: Checks::default(),
         }
     }
@@ -55,11 +92,17 @@ pub struct Checks {
     pub oci: fn(&str) -> Result<(), String>,
     /// A minisign public key.
     pub signing_key: fn(&str) -> Result<(), String>,
+    /// The prompts of a failure policy. The default takes any.
+    pub prompts: fn(&[String]) -> Result<(), String>,
+    /// All metadata that a call begins with. The default takes any.
+    pub metadata: fn(&Map<String, Value>) -> Result<(), String>,
+    /// Whom a tenant may call. The default takes what the file's own rules let through.
+    pub dial: fn(&Dial) -> Result<(), String>,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { http_entry, oci, signing_key }
+        Self { http_entry, oci, signing_key, prompts: |_| Ok(()), metadata: |_| Ok(()), dial: |_| Ok(()) }
     }
 }
 

@@ -28,7 +28,7 @@ mod tenant;
 pub use capabilities::{Dial, DialLimits, Grants, Http, HttpLimits};
 pub use content::ContentError;
 pub use fingerprint::{ContentHash, Fingerprint};
-pub use host::{Checks, HostCeiling};
+pub use host::{Applications, Checks, HostCeiling};
 pub use limits::Limits;
 pub use plan::{
     Canary, Dialplan, Directory, FileRef, HandlerPlan, OnFailure, Prompts, Provider, Providers, Route, RulePlan,

@@ -13,7 +13,7 @@ use voxtra_core::TenantId;
 use crate::folder::{Entry, Folder, ReadError};
 use crate::host::HostCeiling;
 use crate::names;
-use crate::plan::{Directory, TenantPlan};
+use crate::plan::Directory;
 use crate::problem::{Fault, Part, Problem};
 use hashes::Hashes;
 use problems::Problems;
@@ -61,7 +61,7 @@ impl Scanner {
 
     /// Reads it. `previous` is what runs now ([`Directory::default`] at the start): of what cannot be read its part there is
     /// kept, and of two that claim one route, one application, or names that differ only by case, the one that had it has it, else
-    /// one that was there before, else the first by name. A tenant whose `tenant.toml` cannot be read is kept whole; a handler that is kept gets no
+    /// one that was there before, else the first by name; an application that is the operator's own to give is nobody else's. A tenant whose `tenant.toml` cannot be read is kept whole; a handler that is kept gets no
     /// more than its tenant has by now. A `tenant.toml` or manifest that has gone counts as gone at the second reading without
     /// it: some editors remove a file before they write it, and in between its tenant would have what the host grants to
     /// all. A component that looks as at the last reading is not read again.
@@ -220,8 +220,16 @@ impl Round<'_> {
         while let Some((loser, holder, app)) = self.contested_application() {
             let folder = root.path().join(loser.as_str());
             let file = if folder.is_dir() { folder } else { root.path().to_path_buf() }.join("tenant.toml");
-            let why = format!("`app_name` is `{app}`, which is the tenant `{holder}`'s; write another");
-            let fault = Fault { line: self.app_name_lines.remove(&loser), why };
+            let line = self.app_name_lines.remove(&loser);
+            let fault = match own_application(&self.directory, &loser) {
+                Some(_) => {
+                    let why = format!("`app_name` is `{app}`, which is the tenant `{holder}`'s; write another");
+                    Fault { line, why }
+                }
+                None => {
+                    format!("its application is `{app}`, which is the tenant `{holder}`'s; write an `app_name`").into()
+                }
+            };
             self.directory.tenants.remove(&loser);
             if lost.insert(loser.clone()) {
                 self.keep_tenant(&file, &loser, fault);
@@ -232,19 +240,34 @@ impl Round<'_> {
     }
 
     fn contested_application(&self) -> Option<(TenantId, TenantId, String)> {
-        let claims = |plan: &TenantPlan| plan.settings.app_name.clone();
+        let applications = &self.host.applications;
+        let of = |directory: &Directory, tenant: &TenantId| applications.of(tenant, own_application(directory, tenant));
+        let tenants: BTreeSet<&TenantId> = applications.tenants.keys().chain(self.directory.tenants.keys()).collect();
         let mut holders: BTreeMap<String, &TenantId> = BTreeMap::new();
-        for (tenant, plan) in &self.directory.tenants {
-            let Some(app) = claims(plan) else { continue };
+        for tenant in tenants {
+            let Some(app) = of(&self.directory, tenant) else { continue };
             let Some(first) = holders.insert(app.clone(), tenant) else { continue };
             let had = |tenant: &TenantId| {
-                self.previous.tenants.get(tenant).and_then(claims).is_some_and(|before| before == app)
+                self.previous.tenants.contains_key(tenant)
+                    && of(self.previous, tenant).is_some_and(|before| before == app)
             };
-            let (holder, loser) = if had(tenant) && !had(first) { (tenant, first) } else { (first, tenant) };
+            let stays = |tenant: &TenantId| applications.is_operators(tenant, own_application(&self.directory, tenant));
+            let (holder, loser) = match (stays(first), stays(tenant)) {
+                // The operator's file is looked at where it is read.
+                (true, true) => continue,
+                (false, true) => (tenant, first),
+                (false, false) if had(tenant) && !had(first) => (tenant, first),
+                (_, false) => (first, tenant),
+            };
             return Some((loser.clone(), holder.clone(), app));
         }
         None
     }
+}
+
+/// What the tenant's own file says.
+fn own_application<'a>(directory: &'a Directory, tenant: &TenantId) -> Option<&'a str> {
+    directory.tenants.get(tenant).and_then(|plan| plan.settings.app_name.as_deref())
 }
 
 /// Of names that differ only by case the one that was there before, else the first; the others with the one that was taken.

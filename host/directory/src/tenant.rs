@@ -1,6 +1,7 @@
 //! `tenant.toml`: what an operator says about a tenant. The PBX's part, which provisioning reads, may be in the same file.
 
 use voxtra_core::HandlerName;
+use voxtra_core::tenant_file::{HOST_KEYS, PBX_KEYS};
 
 use crate::capabilities::Grants;
 use crate::host::HostCeiling;
@@ -9,25 +10,6 @@ use crate::names;
 use crate::plan::{Dialplan, OnFailure, Prompts, Provider, Providers, Signatures, TenantSettings, Then};
 use crate::problem::Fault;
 use crate::reader::{Document, Reader};
-
-/// What provisioning reads. It checks these itself, and here nobody looks at them.
-const PBX_KEYS: [&str; 9] =
-    ["slug", "description", "dids", "max_channels", "app", "fallback", "trunk", "queue", "outbound"];
-
-const OWN_KEYS: [&str; 12] = [
-    "app_name",
-    "pbx",
-    "recording_sinks",
-    "dialplan",
-    "prompts",
-    "on_failure",
-    "limits",
-    "capabilities",
-    "providers",
-    "secrets",
-    "signatures",
-    "weight",
-];
 
 /// Keys that are known from `voxtra.yaml` or from a handler's file.
 const ELSEWHERE: [(&str, &str); 7] = [
@@ -58,15 +40,14 @@ pub(crate) struct TenantFile {
 pub(crate) fn read(bytes: &[u8], host: &HostCeiling) -> Result<TenantFile, Fault> {
     let document = Document::parse(bytes)?;
     let top = document.top();
-    let known: Vec<&str> = OWN_KEYS.into_iter().chain(PBX_KEYS).collect();
-    top.only(&known, &ELSEWHERE)?;
+    top.only(&[&HOST_KEYS[..], &PBX_KEYS[..]].concat(), &ELSEWHERE)?;
     let settings = TenantSettings {
         app_name: top.text("app_name", NAME_RULE, names::is_plain)?,
-        pbx: plain_names(&top, "pbx")?,
+        pbx: pbxs(&top, host)?,
         recording_sinks: plain_names(&top, "recording_sinks")?,
         dialplan: top.table("dialplan")?.map(|table| dialplan(&table)).transpose()?.unwrap_or_default(),
         prompts: top.table("prompts")?.map(|table| prompts(&table)).transpose()?.unwrap_or_default(),
-        on_failure: on_failure(&top)?,
+        on_failure: on_failure(&top, host)?,
         limits: own_limits(&top, host)?,
         grants: Grants::read_tenant(&top, host)?,
         providers: top.table("providers")?.map(|table| providers(&table)).transpose()?.unwrap_or_default(),
@@ -78,17 +59,18 @@ pub(crate) fn read(bytes: &[u8], host: &HostCeiling) -> Result<TenantFile, Fault
 }
 
 /// `on_failure`, of a tenant or a handler.
-pub(crate) fn on_failure(top: &Reader<'_, '_>) -> Result<Option<OnFailure>, Fault> {
+pub(crate) fn on_failure(top: &Reader<'_, '_>, host: &HostCeiling) -> Result<Option<OnFailure>, Fault> {
     const WANTED: &str = "`hangup`, `transfer:TARGET` or `handler:NAME`";
     let Some(table) = top.table("on_failure")? else { return Ok(None) };
     table.only(&["play", "then"], &[])?;
     let then = table.text("then", WANTED, |text| then(text).is_some())?;
-    Ok(Some(OnFailure {
-        play: table.one_or_several("play", "a prompt such as sound:sorry", |text| {
-            !text.is_empty() && !text.chars().any(char::is_control)
-        })?,
-        then: then.as_deref().and_then(self::then).unwrap_or(Then::HangUp),
-    }))
+    let play = table.one_or_several("play", "a prompt such as sound:sorry", |text| {
+        !text.is_empty() && !text.chars().any(char::is_control)
+    })?;
+    if let Some(play) = &play {
+        (host.checks.prompts)(play).map_err(|why| table.refuse("play", &why))?;
+    }
+    Ok(Some(OnFailure { play, then: then.as_deref().and_then(self::then).unwrap_or(Then::HangUp) }))
 }
 
 /// A number that fits into 32 bits.
@@ -119,6 +101,16 @@ fn own_limits(top: &Reader<'_, '_>, host: &HostCeiling) -> Result<Limits, Fault>
 
 fn plain_names(table: &Reader<'_, '_>, key: &str) -> Result<Vec<String>, Fault> {
     let names = table.texts(key, NAME_RULE, names::is_plain)?.unwrap_or_default();
+    Ok(names.into_iter().map(|(name, _)| name).collect())
+}
+
+fn pbxs(top: &Reader<'_, '_>, host: &HostCeiling) -> Result<Vec<String>, Fault> {
+    let names = top.texts("pbx", NAME_RULE, names::is_plain)?.unwrap_or_default();
+    let is_known = |name: &String| host.pbxs.is_empty() || host.pbxs.contains(name);
+    if let Some((name, line)) = names.iter().find(|(name, _)| !is_known(name)) {
+        let why = format!("`pbx` names `{name}`, and there is no such PBX; write one of {}", host.pbxs.join(", "));
+        return Err(Fault::at(*line, why));
+    }
     Ok(names.into_iter().map(|(name, _)| name).collect())
 }
 

@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 
-use support::{only_said, with_a_good_tenant};
+use support::{Plugins, only_said, with_a_good_tenant};
 use voxtra_core::{Capabilities, Capability, TenantId};
-use voxtra_directory::{Directory, Part};
+use voxtra_directory::{Applications, Checks, Directory, Part};
 
 /// What `text` as `acme/tenant.toml` is said to be, and that there is no tenant then.
 #[track_caller]
@@ -103,6 +104,83 @@ fn two_tenants_cannot_have_one_application() {
         "P/acme/tenant.toml, line 2: `app_name` is `calls`, which is the tenant `beta`'s; write another; the tenant `acme` is left out",
     );
     assert_eq!(read.directory, before);
+}
+
+#[test]
+fn an_application_that_the_operator_gives_is_nobody_elses() {
+    let mut plugins = with_a_good_tenant();
+    let tenants =
+        BTreeMap::from([("default".into(), None), ("delta".into(), Some("calls".to_owned())), ("gamma".into(), None)]);
+    plugins.host.applications = Applications { base: "voxtra".to_owned(), tenants };
+    let before = plugins.scan().directory;
+    for (app, holder) in [("calls", "delta"), ("voxtra", "default"), ("voxtra-gamma", "gamma")] {
+        plugins.write("acme/tenant.toml", &format!("app_name = \"{app}\""));
+        let why = format!(
+            "P/acme/tenant.toml, line 1: `app_name` is `{app}`, which is the tenant `{holder}`'s; write another; the tenant `acme` is left out"
+        );
+        only_said(&plugins.scan_after(&before), &why);
+    }
+    // What a tenant would have by its name was another's before it came.
+    plugins.write("acme/tenant.toml", "app_name = \"voxtra-beta\"");
+    let before = plugins.scan_after(&before).directory;
+    plugins.write("beta/tenant.toml", "weight = 1");
+    let read = plugins.scan_after(&before);
+    only_said(
+        &read,
+        "P/beta/tenant.toml: its application is `voxtra-beta`, which is the tenant `acme`'s; write an `app_name`; the tenant `beta` is left out",
+    );
+    assert_eq!(read.directory, before);
+    // And an operator's own tenant has what its file says of it.
+    plugins.write("delta/tenant.toml", "app_name = \"voxtra-beta\"");
+    assert_eq!(plugins.scan_after(&before).problems.len(), 1);
+}
+
+#[test]
+fn what_others_would_refuse_is_refused_where_it_is_written() {
+    let mut plugins = with_a_good_tenant();
+    plugins.host.pbxs = vec!["asterisk".to_owned(), "second".to_owned()];
+    plugins.host.checks = Checks {
+        prompts: |play| if play == ["sound:good"] { Ok(()) } else { Err("cannot be played".to_owned()) },
+        metadata: |notes| if notes.len() < 3 { Ok(()) } else { Err("is too much".to_owned()) },
+        dial: |dial| if dial.contexts.is_empty() { Ok(()) } else { Err("cannot be used".to_owned()) },
+        ..Checks::default()
+    };
+    let before = plugins.scan().directory;
+    for (text, why) in [
+        ("\n[on_failure]\nplay = \"bad\"", ", line 3: `on_failure.play` cannot be played"),
+        ("[capabilities.dial]\ncontexts = [\"a\"]", ", line 1: `capabilities.dial` cannot be used"),
+        (
+            "pbx = [\"second\",\n\"third\"]",
+            ", line 2: `pbx` names `third`, and there is no such PBX; write one of asterisk, second",
+        ),
+    ] {
+        plugins.write("acme/tenant.toml", text);
+        only_said(&plugins.scan_after(&before), &format!("P/acme/tenant.toml{why}; the tenant `acme` is left out"));
+    }
+    plugins.write("acme/tenant.toml", "pbx = [\"second\"]\n[on_failure]\nplay = \"sound:good\"");
+    plugins.write("acme/a.wasm", "a");
+    for (text, why) in [
+        ("[metadata]\na = 1\nb = 1\nc = 1", "line 1: `metadata` is too much"),
+        (
+            "metadata = { a = 1 }\n[[routes]]\nextension = \"1\"\nmetadata = { b = 1, c = 1 }",
+            "line 3: the metadata of the route for extension `1` is too much",
+        ),
+        ("[on_failure]\nplay = [\"sound:good\", \"bad\"]", "line 2: `on_failure.play` cannot be played"),
+    ] {
+        plugins.write("acme/a.toml", text);
+        only_said(&plugins.scan_after(&before), &format!("P/acme/a.toml, {why}; the handler `a` is left out"));
+    }
+}
+
+#[test]
+fn the_prompts_of_a_flat_directory_need_a_folder_of_the_tenants_own() {
+    let plugins = Plugins::new();
+    plugins.write("a.wasm", "a");
+    plugins.write("wav/hello.wav", "x");
+    plugins.write("tenant.toml", "[prompts]\ndir = \"wav\"");
+    let said = plugins.scan().sentences();
+    let wanted = "P/tenant.toml, line 1: `prompts.dir` names `wav`, which is a tenant's folder here; move `default`'s files into a folder of its own; the tenant `default` is left out";
+    assert!(said.contains(&wanted.to_owned()), "{said:#?}");
 }
 
 #[test]

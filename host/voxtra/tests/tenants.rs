@@ -7,7 +7,7 @@ use std::io::Cursor;
 
 use minisign::KeyPair;
 use serde_json::Value;
-use support::Folder;
+use support::{Folder, guest};
 
 /// What `check` finds of a verdict.
 fn findings(folder: &Folder, verdict: &str) -> Vec<String> {
@@ -65,6 +65,62 @@ fn a_key_and_a_reference_that_only_look_right_are_refused_with_file_and_line() {
     ] {
         assert!(bad.iter().any(|text| text.contains(part)), "{part}: {bad:#?}");
     }
+}
+
+#[test]
+fn what_one_tenant_writes_wrongly_is_its_own_and_told_with_file_and_line() {
+    let folder = Folder::new();
+    let yaml = "tenants: {delta: {app_name: calls}, gamma: {}}\nmetrics: {listen: off}\n";
+    folder.write("voxtra.yaml", yaml);
+    let many: String = (0..65).map(|n| format!("k{n} = 1\n")).collect();
+    let (all_calls, one_route) =
+        (format!("[metadata]\n{many}"), format!("[[routes]]\nextension = \"1\"\n[routes.metadata]\n{many}"));
+    for (file, text, wanted) in [
+        ("acme/a.toml", "[on_failure]\nplay = \"sorry\"\n", ", line 2: `on_failure.play` cannot be used: the prompt"),
+        ("acme/b.toml", all_calls.as_str(), "`metadata` cannot be used: "),
+        ("acme/c.toml", one_route.as_str(), "the metadata of the route"),
+        (
+            "dots/tenant.toml",
+            "[capabilities.dial]\ncontexts = [\"..\"]\n",
+            "`capabilities.dial` cannot be used: the context",
+        ),
+        (
+            "pbx/tenant.toml",
+            "pbx = [\n\"second\",\n]\n",
+            ", line 2: `pbx` names `second`, and there is no such PBX; write one of asterisk",
+        ),
+        ("one/tenant.toml", "app_name = \"calls\"\n", ", line 1: `app_name` is `calls`, which is the tenant `delta`'s"),
+        ("two/tenant.toml", "app_name = \"voxtra\"\n", "`app_name` is `voxtra`, which is the tenant `default`'s"),
+        (
+            "three/tenant.toml",
+            "app_name = \"voxtra-gamma\"\n",
+            "`app_name` is `voxtra-gamma`, which is the tenant `gamma`'s",
+        ),
+        ("four/tenant.toml", "app_name = \"voxtra-five\"\n", ""),
+    ] {
+        let path = format!("plugins/{file}");
+        folder.write(&path, text);
+        if file.starts_with("acme/") {
+            folder.write(&path.replace(".toml", ".wasm"), b"\0asm\x0d\0\x01\0rest");
+        }
+        let bad = findings(&folder, "bad");
+        let told = bad.iter().any(|text| text.contains(file) && text.contains(wanted));
+        assert!(told || wanted.is_empty(), "{file}: {bad:#?}");
+    }
+    // A folder that would have the application of one that was there before it by name.
+    folder.write("plugins/five/readme.txt", "");
+    let bad = findings(&folder, "bad");
+    let wanted = "its application is `voxtra-five`, which is the tenant `four`'s; write an `app_name`";
+    let other = "`app_name` is `voxtra-five`, which is the tenant `five`'s; write another";
+    assert!(bad.iter().any(|text| text.contains(wanted) || text.contains(other)), "{bad:#?}");
+    // It keeps nobody else from being served.
+    folder.write("plugins/good/tenant.toml", "app_name = \"good-calls\"\n");
+    folder.write("plugins/good/desk.toml", "[[routes]]\nextension = \"2\"\n");
+    folder.write("plugins/good/desk.wasm", std::fs::read(guest("minimal")).unwrap());
+    let told = folder.run(&["routes", "--test", "--to", "2", "--tenant", "good"]);
+    assert!(told.code == Some(0) && told.out.contains("desk"), "{told:?}");
+    let list = folder.run(&["routes"]);
+    assert!(list.out.lines().any(|line| line.contains("good") && line.contains("desk")), "{list:?}");
 }
 
 #[test]

@@ -156,7 +156,15 @@ impl TenantReader<'_> {
         if self.entries.iter().any(|entry| entry.is_folder && entry.name == dir.as_os_str()) {
             return Ok(());
         }
-        let why = format!("`prompts.dir` names `{}`, and there is no such folder here; make it", dir.display());
+        let shown = dir.display();
+        // Of a flat directory the files are listed only: its folders are other tenants.
+        let why = match self.folder.folder(dir.as_os_str()) {
+            Ok(_) => format!(
+                "`prompts.dir` names `{shown}`, which is a tenant's folder here; move `{}`'s files into a folder of its own",
+                self.tenant
+            ),
+            Err(_) => format!("`prompts.dir` names `{shown}`, and there is no such folder here; make it"),
+        };
         Err((self.path(TENANT_FILE), Fault::at(line, why)))
     }
 

@@ -3,31 +3,13 @@
 use std::fmt;
 
 use toml::de::DeTable;
+use voxtra_core::tenant_file::{HOST_KEYS, PBX_KEYS};
 
 use super::allowed;
 use super::reader::Reader;
 
 /// A file beyond this is no tenant's.
 const LONGEST_BYTES: usize = 256 * 1024;
-
-const OWN_KEYS: [&str; 9] =
-    ["slug", "description", "dids", "max_channels", "app", "fallback", "trunk", "queue", "outbound"];
-
-/// What the host reads of a file that is in a plugin directory too. Here nobody looks at these.
-const HOST_KEYS: [&str; 12] = [
-    "app_name",
-    "pbx",
-    "recording_sinks",
-    "dialplan",
-    "prompts",
-    "on_failure",
-    "limits",
-    "capabilities",
-    "providers",
-    "secrets",
-    "signatures",
-    "weight",
-];
 
 /// A `tenant.toml` that cannot be used: one sentence with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -171,7 +153,7 @@ impl TenantFile {
             TenantFileError::at(source, e.span().map_or(0, |span| span.start), why)
         })?;
         let top = Reader::new(source, table.get_ref());
-        top.only(&[&OWN_KEYS[..], &HOST_KEYS[..]].concat())?;
+        top.only(&[&PBX_KEYS[..], &HOST_KEYS[..]].concat())?;
         let slug = top.needed("slug", allowed::slug)?;
         let own = format!("voxtra-{slug}");
         let app = top.text("app", allowed::name)?.unwrap_or_else(|| own.clone());

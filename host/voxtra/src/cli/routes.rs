@@ -55,13 +55,21 @@ pub(super) struct RoutesArgs {
     json: bool,
 }
 
+impl RoutesArgs {
+    fn plugin_dir(&self, config: &Config) -> PathBuf {
+        self.plugins.clone().unwrap_or_else(|| config.plugin_dir())
+    }
+}
+
 pub(super) fn run(args: RoutesArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
     log.start(LevelFilter::WARN, true);
     let config = load_config(args.config.as_deref())?;
     match &args.to {
         Some(to) => explain(&args, &config, to),
         None => {
-            list(&args, &config);
+            let (directory, faults) = handlers::read(&config, args.plugin_dir(&config))?;
+            faults.iter().for_each(|fault| output::complaint(format_args!("not read: {fault}")));
+            list(&args, &handlers::with_tenants(&config, &directory));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -96,14 +104,13 @@ fn list(args: &RoutesArgs, config: &Config) {
 
 fn explain(args: &RoutesArgs, config: &Config, to: &str) -> anyhow::Result<ExitCode> {
     let tenant = TenantId::new(args.tenant.as_str());
+    let (snapshot, faults) = handlers::once(config, args.plugin_dir(config), &config::process_env)?;
+    faults.iter().for_each(|fault| output::complaint(format_args!("not loaded: {fault}")));
+    let config = &handlers::with_tenants(config, &snapshot.directory);
     let sections = config.tenants();
     let section = sections.iter().find(|(name, _)| *name == args.tenant);
     let app =
         &section.with_context(|| format!("there is no tenant `{}`; look at `voxtra routes`", args.tenant))?.1.app_name;
-    let dir = args.plugins.clone().unwrap_or_else(|| config.plugin_dir());
-    let (snapshot, faults) = handlers::once(config, dir, &config::process_env)?;
-    faults.iter().for_each(|fault| output::complaint(format_args!("not loaded: {fault}")));
-    let config = &handlers::with_tenants(config, &snapshot.directory);
     let catalog = snapshot.catalog;
     let call = CallInfo {
         id: CallId::from("test"),

@@ -1,12 +1,15 @@
 //! The handlers that run, as the plugin directory says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::runtime::Handle;
-use voxtra_core::{Capabilities, Capability};
-use voxtra_directory::{Checks, Dial, Directory, Grants, HostCeiling, Limits, TenantPlan, WatchOptions};
+use voxtra_core::{Capabilities, Capability, TenantId};
+use voxtra_directory::{
+    Applications, Checks, Dial, Directory, Grants, HostCeiling, Limits, Scanner, TenantPlan, WatchOptions,
+};
 use voxtra_loader::{Keeper, Loader, LoaderOptions, News, Serving, Snapshot};
 use voxtra_plugins::Runtime;
 
@@ -80,6 +83,16 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
     Ok((loaded?, first.faults))
 }
 
+/// Reads what the directory says and loads nothing; one that is not there says nothing. Returns what was wrong, a sentence
+/// each.
+pub(crate) fn read(config: &Config, dir: PathBuf) -> anyhow::Result<(Directory, Vec<String>)> {
+    if !dir.exists() {
+        return Ok(Default::default());
+    }
+    let scan = Scanner::new(dir, ceiling(config)).scan(&Directory::default())?;
+    Ok((scan.directory, scan.problems.iter().map(ToString::to_string).collect()))
+}
+
 impl Begun {
     /// From now on what changes in the directory is what new calls get, and what is on trial gets its share.
     pub(crate) fn keep(self, mut live: Live, reports: &TrialReports) -> anyhow::Result<Keeper> {
@@ -92,12 +105,31 @@ impl Begun {
 
 /// A configuration with what the tenants' own files say. Where both speak of a tenant, `voxtra.yaml` counts.
 pub(crate) fn with_tenants(config: &Config, directory: &Directory) -> Config {
-    let mut config = config.clone();
+    let mut all = config.clone();
+    // Those of the tenant `default` at the file's top come before manifests' too.
+    let routes = std::mem::take(&mut all.root.routes);
+    all.root.tenants.entry(TenantId::DEFAULT_NAME.to_owned()).or_default().routes.extend(routes);
     for (name, plan) in &directory.tenants {
-        let tenant = config.root.tenants.entry(name.as_str().to_owned()).or_default();
+        let tenant = all.root.tenants.entry(name.as_str().to_owned()).or_default();
         add(tenant, plan);
+        if !says_whom_to_dial(config, name) {
+            tenant.dial = own_dial(plan).map(dial);
+        }
     }
-    config
+    all
+}
+
+/// Whether `voxtra.yaml` says whom a tenant may call.
+pub(super) fn says_whom_to_dial(config: &Config, tenant: &TenantId) -> bool {
+    let is_default = tenant.as_str() == TenantId::DEFAULT_NAME;
+    (is_default && config.root.dial.is_some())
+        || config.root.tenants.get(tenant.as_str()).is_some_and(|written| written.dial.is_some())
+}
+
+/// Whom a tenant's own file lets it call, where it names anybody.
+pub(super) fn own_dial(plan: &TenantPlan) -> Option<&Dial> {
+    let says_whom = |dial: &&Dial| !(dial.patterns.is_empty() && dial.endpoints.is_empty() && dial.contexts.is_empty());
+    plan.settings.grants.dial.as_ref().filter(says_whom)
 }
 
 fn add(tenant: &mut config::Tenant, plan: &TenantPlan) {
@@ -112,8 +144,6 @@ fn add(tenant: &mut config::Tenant, plan: &TenantPlan) {
         tenant.recording_sinks.clone_from(&settings.recording_sinks);
     }
     tenant.on_failure = tenant.on_failure.take().or_else(|| settings.on_failure.as_ref().map(on_failure));
-    let says_whom = |dial: &&Dial| !(dial.patterns.is_empty() && dial.endpoints.is_empty() && dial.contexts.is_empty());
-    tenant.dial = tenant.dial.take().or_else(|| settings.grants.dial.as_ref().filter(says_whom).map(dial));
     for (own, theirs) in [
         (&mut tenant.dialplan.transfer_context, &settings.dialplan.transfer_context),
         (&mut tenant.dialplan.queue_context, &settings.dialplan.queue_context),
@@ -155,7 +185,7 @@ fn on_failure(policy: &voxtra_directory::OnFailure) -> config::OnFailure {
     config::OnFailure { play: policy.play.clone(), then }
 }
 
-fn dial(dial: &Dial) -> config::Dial {
+pub(super) fn dial(dial: &Dial) -> config::Dial {
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     config::Dial {
         patterns: dial.patterns.clone(),
@@ -208,9 +238,27 @@ pub(super) fn ceiling(config: &Config) -> HostCeiling {
         grants,
         http: egress::ceiling(config),
         max_component_bytes: u64::from(config.root.plugins.max_component_mib) << 20,
-        checks: Checks { oci: checks::oci, signing_key: checks::signing_key, http_entry: checks::http_entry },
+        pbxs: config.pbxs().into_iter().map(|(name, _)| name).collect(),
+        applications: applications(config),
+        checks: Checks {
+            oci: checks::oci,
+            signing_key: checks::signing_key,
+            http_entry: checks::http_entry,
+            prompts: checks::prompts,
+            metadata: checks::metadata,
+            dial: checks::dial,
+        },
         ..HostCeiling::default()
     }
+}
+
+/// The tenants' Stasis applications as [`Config::tenants`] has them.
+fn applications(config: &Config) -> Applications {
+    let written = config.root.tenants.iter();
+    let given = |app_name: &String| Some(app_name.clone()).filter(|name| !name.is_empty());
+    let mut tenants = BTreeMap::from([(TenantId::default(), None)]);
+    tenants.extend(written.map(|(name, tenant)| (TenantId::new(name.as_str()), given(&tenant.app_name))));
+    Applications { base: config.asterisk.app.clone(), tenants }
 }
 
 /// What is served before there is a host.

@@ -8,7 +8,7 @@ use voxtra_directory::{Directory, Limits, TenantPlan};
 use voxtra_plugins::{Runtime, TenantShare};
 use voxtra_session::{Host, TenantLimits};
 
-use super::handlers::ceiling;
+use super::handlers::{ceiling, own_dial, says_whom_to_dial};
 use crate::config::Config;
 
 /// Hands out all tenants' limits; they count at once, but calls that are up keep the lengths that they began with. `written`
@@ -49,12 +49,10 @@ fn of_instances(limits: &Limits, weight: u32) -> TenantShare {
 
 /// Where the tenant's own file says whom it may call, and the operator's does not.
 fn per_day(written: &Config, name: &TenantId, plan: &TenantPlan) -> Option<u32> {
-    if written.root.tenants.get(name.as_str()).is_some_and(|tenant| tenant.dial.is_some()) {
+    if says_whom_to_dial(written, name) {
         return None;
     }
-    let dial = plan.settings.grants.dial.as_ref()?;
-    let says_whom = !(dial.patterns.is_empty() && dial.endpoints.is_empty() && dial.contexts.is_empty());
-    says_whom.then(|| count(dial.limits.max_per_day))
+    own_dial(plan).map(|dial| count(dial.limits.max_per_day))
 }
 
 fn count(figure: u64) -> u32 {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use voxtra_core::{HandlerName, TenantId};
 use voxtra_plugins::{Catalog, Handler};
 use voxtra_session::{HostOptions, OnFailure, Route, RouteError, Router, TenantRoutes, Then};
@@ -95,7 +95,7 @@ fn route(route: config::Route) -> Route {
         name: route.name,
         extension: route.extension,
         number: route.number,
-        metadata: route.metadata.into_iter().map(|(key, value)| (key, as_text(value))).collect(),
+        metadata: metadata(route.metadata),
         on_failure: route.on_failure.map(on_failure),
     }
 }
@@ -107,6 +107,11 @@ fn on_failure(policy: config::OnFailure) -> OnFailure {
         config::Then::Handler(name) => Then::Handler(HandlerName::new(name)),
     };
     OnFailure { play: policy.play, then }
+}
+
+/// What the calls of a route begin with.
+pub(super) fn metadata(written: Map<String, Value>) -> Vec<(String, String)> {
+    written.into_iter().map(|(key, value)| (key, as_text(value))).collect()
 }
 
 /// A handler reads text: what is text stays as it is, anything else becomes JSON.

@@ -17,7 +17,7 @@ pub(crate) struct TenantServices {
     pub(crate) store: SqliteStore,
     pub(crate) prompts: Arc<Prompts>,
     pub(crate) desk: Arc<Desk>,
-    /// Sentences that were said, so that each is said once.
+    /// What was said of the files as they were, so that it is not said again with each change of another file.
     pub(crate) said: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -27,18 +27,12 @@ impl TenantServices {
     pub(crate) fn serve(&self, config: &Config, directory: &Directory) {
         self.store.set_quotas(quotas(directory));
         self.prompts.set_places(prompt_places(config));
-        for (tenant, error) in self.desk.set_tenant_sinks(recording_sinks(config)) {
-            self.say_once(format!("the tenant `{tenant}`: {error}"));
-        }
-        notes(directory).into_iter().for_each(|note| self.say_once(note));
-    }
-
-    fn say_once(&self, sentence: String) {
+        let unknown = self.desk.set_tenant_sinks(recording_sinks(config)).into_iter();
+        let unknown = unknown.map(|(tenant, error)| format!("the tenant `{tenant}`: {error}"));
+        let sentences: BTreeSet<String> = unknown.chain(notes(directory)).collect();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if !said.contains(&sentence) {
-            tracing::warn!("{sentence}");
-            said.insert(sentence);
-        }
+        sentences.difference(&said).for_each(|sentence| tracing::warn!("{sentence}"));
+        *said = sentences;
     }
 }
 
@@ -169,5 +163,44 @@ tenants:
         assert_eq!(recording_sinks(&config), [(acme, vec!["theirs".to_owned()])]);
         let dialplan = &config.root.tenants["acme"].dialplan;
         assert_eq!((dialplan.transfer_context.as_str(), dialplan.queue_context.as_str()), ("acme-transfers", "theirs"));
+    }
+
+    #[test]
+    fn routes_of_the_hosts_file_come_before_those_of_manifests() {
+        let manifest = "[[routes]]\nextension = \"1\"\n";
+        for (place, written) in [
+            ("default", "routes: [{extension: '1', handler: theirs}]"),
+            ("default", "tenants: {default: {routes: [{extension: '1', handler: theirs}]}}"),
+            ("acme", "tenants: {acme: {routes: [{extension: '1', handler: theirs}]}}"),
+        ] {
+            let (component, text) = (format!("{place}/own.wasm"), format!("{place}/own.toml"));
+            let directory = Plugins::new(&[(component.as_str(), "x"), (text.as_str(), manifest)]).read();
+            let tenants = handlers::with_tenants(&config(written), &directory).tenants();
+            let (_, tenant) = tenants.into_iter().find(|(name, _)| name == place).unwrap();
+            let handlers: Vec<_> = tenant.routes.iter().map(|route| route.handler.as_str()).collect();
+            assert_eq!(handlers, ["theirs", "own"], "{written}");
+        }
+    }
+
+    #[test]
+    fn whom_the_tenant_default_may_call_is_said_by_the_hosts_file_where_it_says_so() {
+        let own = "[capabilities.dial]\npatterns = ['1.']\nendpoint = 'PJSIP/{number}@own'\nmax_per_day = 3\n";
+        let directory = Plugins::new(&[("default/tenant.toml", own)]).read();
+        let default = &directory.tenants[&TenantId::default()];
+        for (written, endpoint, is_written) in [
+            ("", "PJSIP/{number}@own", false),
+            ("dial: {patterns: ['2.'], endpoint: 'PJSIP/{number}@theirs'}", "PJSIP/{number}@theirs", true),
+            (
+                "tenants: {default: {dial: {patterns: ['2.'], endpoint: 'PJSIP/{number}@theirs'}}}",
+                "PJSIP/{number}@theirs",
+                true,
+            ),
+        ] {
+            let written = config(written);
+            let (name, tenant) = handlers::with_tenants(&written, &directory).tenants().remove(0);
+            assert_eq!((name.as_str(), tenant.dial.unwrap().endpoint.as_str()), ("default", endpoint));
+            assert_eq!(handlers::says_whom_to_dial(&written, &TenantId::default()), is_written);
+            assert!(handlers::own_dial(default).is_some());
+        }
     }
 }

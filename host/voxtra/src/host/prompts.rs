@@ -1,13 +1,16 @@
 //! The tenants' own prompts: WAV files of their folders, and addresses that the operator allows.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use rustix::fs::{Mode, OFlags};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use voxtra_audio::{pcm, read_wav};
@@ -64,10 +67,7 @@ impl Prompts {
         };
         let name = name.to_owned();
         let read = spawn_blocking(move || {
-            if is_own && !dir.symlink_metadata().is_ok_and(|dir| dir.is_dir()) {
-                return Err(missing(&name));
-            }
-            let file = open_inside(&dir, &name)?;
+            let file = open_inside(&dir, is_own, &name)?;
             decode(file, rate_hz, &name)
         });
         read.await.unwrap_or_else(|error| Err(CallError::Telephony(error.to_string())))
@@ -154,27 +154,33 @@ fn covers(start: &str, url: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Opens a file below a folder; nothing leads out of it, no `..` and no link.
-fn open_inside(dir: &Path, name: &str) -> Result<File, CallError> {
+/// Opens a file below a folder, part by part, so that nothing leads out of it whatever somebody puts into its place meanwhile:
+/// no `..` and no link. What is no file, such as a pipe, is not waited for.
+fn open_inside(dir: &Path, is_own: bool, name: &str) -> Result<File, CallError> {
+    const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+    const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
     let missing = || missing(name);
-    let relative = Path::new(name);
-    if name.is_empty() || name.contains('\0') || !relative.components().all(|part| matches!(part, Component::Normal(_)))
-    {
-        return Err(missing());
+    let plain = |part| if let Component::Normal(part) = part { Some(part) } else { None };
+    let parts: Option<Vec<&OsStr>> = Path::new(name).components().map(plain).collect();
+    let parts = parts.filter(|_| !name.ends_with('/')).unwrap_or_default();
+    let (last, folders) = parts.split_last().ok_or_else(missing)?;
+    let own = if is_own { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let mut folder = rustix::fs::open(dir, FOLDER | own, Mode::empty()).map_err(|_| missing())?;
+    for part in folders {
+        let inner = rustix::fs::openat(&folder, *part, FOLDER | OFlags::NOFOLLOW, Mode::empty());
+        folder = inner.map_err(|_| missing())?;
     }
-    let file = match relative.extension() {
-        Some(_) => dir.join(relative),
-        None => dir.join(relative).with_extension("wav"),
-    };
-    let inside = dir.canonicalize().ok().zip(file.canonicalize().ok()).filter(|(dir, file)| file.starts_with(dir));
-    let (_, file) = inside.ok_or_else(missing)?;
-    let opened = File::open(&file).and_then(|open| Ok((open.metadata()?.is_file(), open)));
-    match opened {
+    let mut file = PathBuf::from(last);
+    if file.extension().is_none() {
+        file.set_extension("wav");
+    }
+    let opened = rustix::fs::openat(&folder, &file, FILE | OFlags::NOFOLLOW, Mode::empty()).map(File::from);
+    match opened.map_err(io::Error::from).and_then(|open| Ok((open.metadata()?.is_file(), open))) {
         Ok((true, open)) => Ok(open),
-        Ok((false, _)) => Err(missing()),
-        Err(error) => {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(CallError::NotConfigured(format!("the prompt {name:?} cannot be read ({error}); change its mode")))
         }
+        Ok((false, _)) | Err(_) => Err(missing()),
     }
 }
 
@@ -191,6 +197,8 @@ fn decode(from: impl std::io::Read, rate_hz: u32, name: &str) -> Result<PromptAu
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use rustix::fs::FileType;
+
     use super::*;
 
     #[test]
@@ -224,13 +232,34 @@ mod tests {
         std::fs::write(dir.join("secret.wav"), b"x").unwrap();
         std::fs::write(dir.join("in/hello.wav"), b"x").unwrap();
         std::os::unix::fs::symlink(dir.join("secret.wav"), dir.join("in/link.wav")).unwrap();
+        std::os::unix::fs::symlink(dir.join("in"), dir.join("in/round")).unwrap();
+        std::fs::create_dir(dir.join("in/de")).unwrap();
+        std::fs::write(dir.join("in/de/hello.wav"), b"x").unwrap();
+        // Nobody ever writes into it.
+        let pipe = rustix::fs::mknodat(rustix::fs::CWD, dir.join("in/pipe.wav"), FileType::Fifo, Mode::RUSR, 0);
+        pipe.unwrap();
         let inside = dir.join("in");
-        assert!(open_inside(&inside, "hello").is_ok() && open_inside(&inside, "hello.wav").is_ok());
+        for good in ["hello", "hello.wav", "de/hello"] {
+            assert!(open_inside(&inside, false, good).is_ok(), "{good:?}");
+        }
         let absolute = dir.join("secret.wav").display().to_string();
-        for bad in
-            ["../secret", "../secret.wav", "link", "link.wav", "", ".", "/", "hello.wav/", &absolute, "a\0b", "nosuch"]
-        {
-            assert!(open_inside(&inside, bad).is_err(), "{bad:?}");
+        for bad in [
+            "../secret",
+            "../secret.wav",
+            "link",
+            "link.wav",
+            "round/hello",
+            "pipe",
+            "de",
+            "",
+            ".",
+            "/",
+            "hello.wav/",
+            &absolute,
+            "a\0b",
+            "nosuch",
+        ] {
+            assert!(open_inside(&inside, false, bad).is_err(), "{bad:?}");
         }
         std::fs::remove_dir_all(dir).unwrap();
     }

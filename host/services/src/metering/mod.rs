@@ -21,12 +21,14 @@
 //! | `waiting` | rows on their way to the disk |
 //! | `store` | takes records, reads them back, exports, sweeps |
 //! | `totals` | sums over a span |
+//! | `usage` | what was used up, in numbers |
 //! | `meters` | one record for several |
 
 mod meters;
 mod row;
 mod store;
 mod totals;
+mod usage;
 mod waiting;
 
 pub use meters::Meters;

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Row, Statement, params};
 use serde::{Serialize, Serializer};
-use voxtra_core::{CallId, CallRecord, Direction, HandlerName, TenantId};
+use voxtra_core::{CallId, CallRecord, Direction, HandlerName, TenantId, Usage};
+
+use super::usage;
 
 /// Each step once released never changes.
 pub(super) const STEPS: &[&str] = &["
@@ -55,6 +57,9 @@ pub(super) const COLUMNS: &str = "
     handler_failed, cpu_us, peak_memory_bytes, host_calls, log_bytes, http_requests, http_out_bytes, http_in_bytes,
     llm_tokens, tts_characters, stt_ms, audio_in_bytes, audio_out_bytes";
 
+/// Among those: the first of what was used up, which are the last.
+const FIRST_NUMBER: usize = 12;
+
 /// 9999-12-31T23:59:59.999Z: the last moment that RFC 3339 can name.
 const LAST_MS: i64 = 253_402_300_799_999;
 
@@ -90,35 +95,15 @@ pub struct CallRow {
     pub duration_ms: u64,
     /// From answer to end; 0 when it was not answered.
     pub billable_ms: u64,
-    /// Time that handlers' code ran, in microseconds.
-    pub cpu_us: u64,
-    /// The most memory that an instance had.
-    pub peak_memory_bytes: u64,
-    /// Calls of the contract's functions.
-    pub host_calls: u64,
-    /// Bytes of the handlers' log.
-    pub log_bytes: u64,
-    /// Requests over HTTP.
-    pub http_requests: u64,
-    /// Their bodies.
-    pub http_out_bytes: u64,
-    /// Their answers' bodies.
-    pub http_in_bytes: u64,
-    /// Tokens of language models, in and out.
-    pub llm_tokens: u64,
-    /// Characters spoken by synthesis.
-    pub tts_characters: u64,
-    /// Speech that was recognised.
-    pub stt_ms: u64,
-    /// Raw audio that handlers took.
-    pub audio_in_bytes: u64,
-    /// Raw audio that handlers gave.
-    pub audio_out_bytes: u64,
+    /// What it used up. In JSON these are keys like the others: `cpu_us`, `peak_memory_bytes`, `host_calls`, `log_bytes`,
+    /// `http_requests`, `http_out_bytes`, `http_in_bytes`, `llm_tokens`, `tts_characters`, `stt_ms`, `audio_in_bytes`,
+    /// `audio_out_bytes`.
+    #[serde(flatten, serialize_with = "usage::as_keys")]
+    pub usage: Usage,
 }
 
 impl From<&CallRecord> for CallRow {
     fn from(record: &CallRecord) -> Self {
-        let usage = &record.usage;
         let mut row = Self {
             call_id: record.call.clone(),
             tenant: record.tenant.clone(),
@@ -134,18 +119,7 @@ impl From<&CallRecord> for CallRow {
             handler_failed: record.handler_failed,
             duration_ms: 0,
             billable_ms: 0,
-            cpu_us: storable(usage.cpu.as_micros()),
-            peak_memory_bytes: storable(usage.peak_memory_bytes.into()),
-            host_calls: storable(usage.host_calls.into()),
-            log_bytes: storable(usage.log_bytes.into()),
-            http_requests: storable(usage.http_requests.into()),
-            http_out_bytes: storable(usage.http_out_bytes.into()),
-            http_in_bytes: storable(usage.http_in_bytes.into()),
-            llm_tokens: storable(usage.llm_tokens.into()),
-            tts_characters: storable(usage.tts_characters.into()),
-            stt_ms: storable(usage.stt.as_millis()),
-            audio_in_bytes: storable(usage.audio_in_bytes.into()),
-            audio_out_bytes: storable(usage.audio_out_bytes.into()),
+            usage: usage::storable(&record.usage),
         };
         row.add_lengths();
         row
@@ -161,6 +135,20 @@ impl CallRow {
 
     /// Keeps it, with [`INSERT`] prepared.
     pub(super) fn insert(&self, insert: &mut Statement<'_>) -> rusqlite::Result<()> {
+        let [
+            cpu_us,
+            peak_memory_bytes,
+            host_calls,
+            log_bytes,
+            http_requests,
+            http_out_bytes,
+            http_in_bytes,
+            llm_tokens,
+            tts_characters,
+            stt_ms,
+            audio_in_bytes,
+            audio_out_bytes,
+        ] = usage::numbers(&self.usage);
         let done = insert.execute(params![
             self.call_id.as_str(),
             self.tenant.as_str(),
@@ -173,18 +161,18 @@ impl CallRow {
             unix_ms(self.ended_at),
             self.end_reason,
             self.handler_failed,
-            self.cpu_us,
-            self.peak_memory_bytes,
-            self.host_calls,
-            self.log_bytes,
-            self.http_requests,
-            self.http_out_bytes,
-            self.http_in_bytes,
-            self.llm_tokens,
-            self.tts_characters,
-            self.stt_ms,
-            self.audio_in_bytes,
-            self.audio_out_bytes,
+            cpu_us,
+            peak_memory_bytes,
+            host_calls,
+            log_bytes,
+            http_requests,
+            http_out_bytes,
+            http_in_bytes,
+            llm_tokens,
+            tts_characters,
+            stt_ms,
+            audio_in_bytes,
+            audio_out_bytes,
         ]);
         done.map(drop)
     }
@@ -197,6 +185,10 @@ pub(super) type Place = (i64, i64);
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(Place, CallRow)> {
     let place = (row.get(9)?, row.get(0)?);
     let id = |column: usize| row.get::<_, String>(column);
+    let mut used: usage::Numbers = Default::default();
+    for (column, number) in (FIRST_NUMBER..).zip(&mut used) {
+        *number = row.get(column)?;
+    }
     let mut read = CallRow {
         call_id: id(1)?.into(),
         tenant: id(2)?.into(),
@@ -211,18 +203,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<(Place, CallRow)> {
         handler_failed: row.get(11)?,
         duration_ms: 0,
         billable_ms: 0,
-        cpu_us: row.get(12)?,
-        peak_memory_bytes: row.get(13)?,
-        host_calls: row.get(14)?,
-        log_bytes: row.get(15)?,
-        http_requests: row.get(16)?,
-        http_out_bytes: row.get(17)?,
-        http_in_bytes: row.get(18)?,
-        llm_tokens: row.get(19)?,
-        tts_characters: row.get(20)?,
-        stt_ms: row.get(21)?,
-        audio_in_bytes: row.get(22)?,
-        audio_out_bytes: row.get(23)?,
+        usage: usage::of_numbers(used),
     };
     read.add_lengths();
     Ok((place, read))
@@ -242,11 +223,6 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// SQLite's numbers have a sign: one that would not fit must not hold up those behind it.
-fn storable(n: u128) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs())
-}
-
 fn rfc3339<S: Serializer>(at: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&humantime::format_rfc3339_millis(time(unix_ms(*at))))
 }
@@ -261,7 +237,7 @@ fn rfc3339_or_null<S: Serializer>(at: &Option<SystemTime>, to: S) -> Result<S::O
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use voxtra_core::{EndReason, Usage};
+    use voxtra_core::EndReason;
 
     use super::*;
 
@@ -312,7 +288,8 @@ mod tests {
             (&"1970-01-01T00:00:00.000Z".into(), &"9999-12-31T23:59:59.999Z".into())
         );
         let most = i64::MAX.unsigned_abs();
-        assert_eq!((row.billable_ms, row.cpu_us, row.llm_tokens), (0, most, most));
+        assert_eq!((row.billable_ms, row.usage.llm_tokens), (0, most));
+        assert_eq!((&json["cpu_us"], &json["llm_tokens"]), (&most.into(), &most.into()));
     }
 
     #[test]

@@ -99,23 +99,7 @@ impl Tenant {
         let until_end = |from: SystemTime| record.ended_at.duration_since(from).unwrap_or_default();
         self.duration = self.duration.saturating_add(until_end(record.started_at));
         self.billable = self.billable.saturating_add(record.answered_at.map_or(Duration::ZERO, until_end));
-        self.use_up(&record.usage);
-    }
-
-    fn use_up(&mut self, more: &Usage) {
-        let used = &mut self.used;
-        used.cpu = used.cpu.saturating_add(more.cpu);
-        used.stt = used.stt.saturating_add(more.stt);
-        used.peak_memory_bytes = used.peak_memory_bytes.max(more.peak_memory_bytes);
-        add(&mut used.host_calls, more.host_calls);
-        add(&mut used.log_bytes, more.log_bytes);
-        add(&mut used.http_requests, more.http_requests);
-        add(&mut used.http_out_bytes, more.http_out_bytes);
-        add(&mut used.http_in_bytes, more.http_in_bytes);
-        add(&mut used.llm_tokens, more.llm_tokens);
-        add(&mut used.tts_characters, more.tts_characters);
-        add(&mut used.audio_in_bytes, more.audio_in_bytes);
-        add(&mut used.audio_out_bytes, more.audio_out_bytes);
+        self.used.add(&record.usage);
     }
 
     fn tell(&self, name: &str, samples: &mut Samples) {
@@ -133,8 +117,16 @@ impl Tenant {
             ("voxtra_host_calls_total", "Calls of the contract's functions.", used.host_calls.to_string()),
             ("voxtra_log_bytes_total", "Bytes of handlers' logs.", used.log_bytes.to_string()),
             ("voxtra_http_requests_total", "Handlers' requests over HTTP.", used.http_requests.to_string()),
-            ("voxtra_http_out_bytes_total", "Bodies of handlers' requests.", used.http_out_bytes.to_string()),
-            ("voxtra_http_in_bytes_total", "Bodies of the answers to them.", used.http_in_bytes.to_string()),
+            (
+                "voxtra_http_out_bytes_total",
+                "Headers and bodies of handlers' requests.",
+                used.http_out_bytes.to_string(),
+            ),
+            (
+                "voxtra_http_in_bytes_total",
+                "Headers and bodies of the answers to them.",
+                used.http_in_bytes.to_string(),
+            ),
             ("voxtra_llm_tokens_total", "Tokens of language models, in and out.", used.llm_tokens.to_string()),
             ("voxtra_tts_characters_total", "Characters spoken by synthesis.", used.tts_characters.to_string()),
             ("voxtra_stt_seconds_total", "Speech that was recognised.", seconds(used.stt)),

@@ -12,7 +12,7 @@
 //! waiting.) An event may come twice, when the receiver's answer was lost or the host died before it was noted:
 //! `X-Voxtra-Event-Id` tells.
 //!
-//! A call that was up when the host died ends with the next start, once: see [`LostCall`].
+//! A call that was up when the host died ends with the next start, once: see [`WebhookSink::lost_calls`].
 //!
 //! | header | value |
 //! | --- | --- |
@@ -37,7 +37,6 @@ mod window;
 mod worker;
 
 pub use letters::{Letter, LetterState, Letters};
-pub use open_calls::LostCall;
 pub use outbox::{OutboxError, OutboxOptions};
 pub(crate) use request::chain;
 pub use request::http_client;

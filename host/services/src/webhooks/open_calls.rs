@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 use voxtra_core::event::{Event, EventType};
-use voxtra_core::{CallId, CallRecord, Direction, EndReason, HandlerName, TenantId, Usage};
+use voxtra_core::{CallId, CallRecord, Direction, EndReason, TenantId, Usage};
 
 use super::outbox::now_ms;
 use crate::database::{Database, DatabaseError};
@@ -36,73 +36,26 @@ const BEAT_EVERY: Duration = Duration::from_secs(10);
 /// Why such a call has ended.
 const WHY: &str = "the host ended before the call did: it crashed or was killed";
 
-/// A call that an earlier run of the host began, and whose end nobody has told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LostCall {
-    /// The call's id at the PBX.
-    pub call: CallId,
-    /// Whose it was.
-    pub tenant: TenantId,
-    /// The handler that took it; empty: none yet.
-    pub handler: HandlerName,
-    /// The first 12 hexadecimal digits of its component's SHA-256; empty as above.
-    pub version: String,
-    /// Which way it went.
-    pub direction: Direction,
-    /// The call whose handler placed it.
-    pub parent: Option<CallId>,
-    /// When it began.
-    pub started_at: SystemTime,
-    /// When it was answered; none: not before the host died.
-    pub answered_at: Option<SystemTime>,
-    /// Until when it is known to have been up: within 10 s of the host's end where it had been up for that long.
-    pub seen_at: SystemTime,
-}
-
-impl LostCall {
-    fn reason() -> EndReason {
-        EndReason::TelephonyFailed(WHY.to_owned())
-    }
-
-    /// Its record. What it used up died with the host.
-    #[must_use]
-    pub fn record(&self) -> CallRecord {
-        CallRecord {
-            call: self.call.clone(),
-            tenant: self.tenant.clone(),
-            handler: self.handler.clone(),
-            version: self.version.clone(),
-            direction: self.direction,
-            parent: self.parent.clone(),
-            started_at: self.started_at,
-            answered_at: self.answered_at,
-            ended_at: self.seen_at,
-            end: Self::reason(),
-            handler_failed: false,
-            usage: Usage::default(),
-        }
-    }
-
-    /// The events that its owner would have sent.
-    pub(super) fn events(&self) -> [Event; 3] {
-        let reason = Self::reason();
-        let lasted = self.seen_at.duration_since(self.started_at).unwrap_or_default();
-        let failed = json!({"reason": reason.as_str(), "error": WHY});
-        let mut ended = json!({"reason": reason.as_str(), "detail": WHY, "duration_ms": millis(lasted)});
-        if let (Some(parent), Some(ended)) = (&self.parent, ended.as_object_mut()) {
-            ended.insert("parent".to_owned(), parent.as_str().into());
-        }
-        [(EventType::CallFailed, failed), (EventType::CallEnded, ended), (EventType::SessionDestroyed, json!({}))].map(
-            |(kind, data)| {
-                let data = match data {
-                    Value::Object(data) => data,
-                    _ => Map::new(),
-                };
-                let id = Uuid::new_v4().simple().to_string();
-                Event::new(id, kind, self.tenant.clone(), self.call.clone(), data)
-            },
-        )
-    }
+/// The events that a lost call's owner would have sent.
+pub(super) fn last_events(lost: &CallRecord) -> [Event; 3] {
+    let reason = lost.end.as_str();
+    let lasted = lost.ended_at.duration_since(lost.started_at).unwrap_or_default();
+    let mut ended = Map::from_iter([
+        ("reason".to_owned(), reason.into()),
+        ("detail".to_owned(), WHY.into()),
+        ("duration_ms".to_owned(), millis(lasted).into()),
+    ]);
+    ended.extend(lost.parent.iter().map(|parent| ("parent".to_owned(), parent.as_str().into())));
+    let failed = [("reason".to_owned(), reason.into()), ("error".to_owned(), WHY.into())];
+    [
+        (EventType::CallFailed, Map::from_iter(failed)),
+        (EventType::CallEnded, ended),
+        (EventType::SessionDestroyed, Map::new()),
+    ]
+    .map(|(kind, data)| {
+        let id = Uuid::new_v4().simple().to_string();
+        Event::new(id, kind, lost.tenant.clone(), lost.call.clone(), data)
+    })
 }
 
 /// What an event changes here.
@@ -233,7 +186,7 @@ impl OpenCalls {
     }
 
     /// Those of an earlier run, the oldest first. To be asked before there are calls of this one.
-    pub(super) async fn lost(&self) -> Result<Vec<LostCall>, DatabaseError> {
+    pub(super) async fn lost(&self) -> Result<Vec<CallRecord>, DatabaseError> {
         let read = self.database.read(|tx| {
             let alive = tx.query_row("SELECT at_ms FROM host_alive", [], |row| row.get::<_, i64>(0)).optional()?;
             let mut query = tx.prepare(
@@ -255,10 +208,11 @@ pub(super) fn remove(tx: &Transaction<'_>, call: &str) -> rusqlite::Result<usize
     tx.prepare_cached("DELETE FROM open_calls WHERE call_id = ?1")?.execute([call])
 }
 
-fn lost_call(row: &Row<'_>, alive_ms: i64) -> rusqlite::Result<LostCall> {
+/// What it used up died with the host; it is known to have been up until the host's last sign of life.
+fn lost_call(row: &Row<'_>, alive_ms: i64) -> rusqlite::Result<CallRecord> {
     let text = |column: usize| row.get::<_, String>(column);
     let (started_ms, answered_ms): (i64, Option<i64>) = (row.get(6)?, row.get(7)?);
-    Ok(LostCall {
+    Ok(CallRecord {
         call: text(0)?.into(),
         tenant: text(1)?.into(),
         handler: text(2)?.into(),
@@ -267,7 +221,10 @@ fn lost_call(row: &Row<'_>, alive_ms: i64) -> rusqlite::Result<LostCall> {
         parent: row.get::<_, Option<String>>(5)?.map(CallId::from),
         started_at: time(started_ms),
         answered_at: answered_ms.map(time),
-        seen_at: time(alive_ms.max(started_ms).max(answered_ms.unwrap_or_default())),
+        ended_at: time(alive_ms.max(started_ms).max(answered_ms.unwrap_or_default())),
+        end: EndReason::TelephonyFailed(WHY.to_owned()),
+        handler_failed: false,
+        usage: Usage::default(),
     })
 }
 

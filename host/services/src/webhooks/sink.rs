@@ -13,7 +13,7 @@ use voxtra_core::event::{Event, EventSink};
 use voxtra_core::wire::event_json;
 use voxtra_core::{CallRecord, MeterSink};
 
-use super::open_calls::{LostCall, OpenCalls};
+use super::open_calls::{OpenCalls, last_events};
 use super::outbox::{LastEvents, NewRow, Outbox, OutboxError, OutboxOptions};
 use super::target::WebhookTarget;
 use super::worker::{Counters, Worker};
@@ -102,11 +102,13 @@ impl WebhookSink {
         Ok(Self { outbox, open, targets, lost: Arc::default(), stop, workers: Mutex::new(workers) })
     }
 
-    /// Calls that an earlier run of the host began and did not end, because it died. To be asked before the first call.
+    /// Calls that an earlier run of the host began and did not end, because it died, the oldest first. They ended when the
+    /// host last gave a sign of life: within 10 s of its end, of calls that had been up for that long. What they used up
+    /// died with it. To be asked before the first call.
     ///
     /// # Errors
     /// [`OutboxError`]
-    pub async fn lost_calls(&self) -> Result<Vec<LostCall>, OutboxError> {
+    pub async fn lost_calls(&self) -> Result<Vec<CallRecord>, OutboxError> {
         self.open.lost().await
     }
 
@@ -116,10 +118,10 @@ impl WebhookSink {
     ///
     /// # Errors
     /// [`OutboxError`]; what could not be kept is lost still, for the next start.
-    pub async fn end_lost_calls(&self, lost: &[LostCall]) -> Result<Vec<Event>, OutboxError> {
+    pub async fn end_lost_calls(&self, lost: &[CallRecord]) -> Result<Vec<Event>, OutboxError> {
         let mut told = Vec::new();
         for some in lost.chunks(LOST_AT_ONCE) {
-            let events: Vec<_> = some.iter().map(LostCall::events).collect();
+            let events: Vec<_> = some.iter().map(last_events).collect();
             let rows = some.iter().zip(&events).map(|(call, events)| {
                 let rows = events.iter().map(|event| (new_row(event), names(&self.wanting(event)))).collect();
                 LastEvents { call: call.call.to_string(), rows }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// The ignored test `the_host` of this binary, in a child. Dropping it kills it (SIGKILL), also when the test fails.
-pub struct Host(Child);
+pub(crate) struct Host(Child);
 
 impl Host {
     /// Starts it; it finds the folder in the variable.
-    pub fn start(variable: &str, folder: &Path) -> Self {
+    pub(crate) fn start(variable: &str, folder: &Path) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_host", "--ignored", "--test-threads=1"])
             .env(variable, folder)
@@ -19,7 +19,7 @@ impl Host {
     }
 
     /// It has not ended by itself.
-    pub fn is_up(&mut self) -> bool {
+    pub(crate) fn is_up(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 }

@@ -4,18 +4,10 @@
 mod support;
 
 use std::f64::consts::TAU;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use support::{Folder, Ran};
-
-/// The folder of the built guests, as for every test of the workspace.
-fn guest(name: &str) -> String {
-    let built_here = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
-    let guests = std::env::var_os("VOXTRA_GUESTS").map_or_else(built_here, PathBuf::from);
-    let path = guests.join(name).with_extension("wasm").canonicalize().expect("run `cargo xtask guests` first");
-    path.to_str().unwrap().to_owned()
-}
+use support::{Folder, Ran, guest};
 
 /// A folder that has the prompts which are Asterisk's and not ours: half a second of a tone each.
 fn with_prompts() -> Folder {

@@ -4,9 +4,8 @@
 mod support;
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 
-use support::{Folder, answering};
+use support::{Folder, answering, guest};
 
 const UNAUTHORISED: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -195,6 +194,23 @@ fn a_host_that_starts_before_its_pbx_waits_for_it_and_stops_when_told() {
 }
 
 #[test]
+fn a_second_host_on_one_state_is_refused_before_it_touches_the_firsts_versions() {
+    let folder = Folder::new();
+    let pbx = format!("telephony: {{asterisk: {{base_url: 'http://127.0.0.1:{}'}}}}", free_port());
+    folder.write("voxtra.yaml", format!("state_dir: state\n{pbx}\nmetrics: {{listen: off}}\n"));
+    folder.write("plugins/readme.txt", "");
+    folder.write("others/minimal.wasm", std::fs::read(guest("minimal")).unwrap());
+    let mut first = support::Running::spawn(folder.command(&["start"]));
+    first.wait_for("trying again");
+    let second = folder.run(&["start", "--plugins", "others"]);
+    assert!(second.refused().contains("another host works on"), "{second:?}");
+    let known = std::fs::read_dir(folder.path().join("state/versions/handlers")).unwrap();
+    assert_eq!(known.count(), 0, "a handler of the second's has a version");
+    first.signal("TERM");
+    assert_eq!(first.end().0, Some(0));
+}
+
+#[test]
 fn check_says_that_asterisk_cannot_be_reached() {
     let folder = Folder::new();
     folder.write("plugins/readme.txt", "");
@@ -218,14 +234,6 @@ fn help_shows_examples() {
         let help = folder.run(&[command, "--help"]);
         assert!(help.done().contains("Examples:"), "{help:?}");
     }
-}
-
-/// A built guest, as for every test of the workspace.
-fn guest(name: &str) -> String {
-    let built_here = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
-    let guests = std::env::var_os("VOXTRA_GUESTS").map_or_else(built_here, PathBuf::from);
-    let path = guests.join(name).with_extension("wasm").canonicalize();
-    path.unwrap_or_else(|error| panic!("{name}: {error}; run `cargo xtask guests` first")).display().to_string()
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::level_filters::LevelFilter;
 use voxtra_core::Switchboard;
+use voxtra_loader::Keeper;
 use voxtra_plugins::Guests;
 use voxtra_services::recordings::Desk;
 use voxtra_session::{Host, HostDialler, Runtimes};
@@ -29,6 +30,7 @@ use crate::host::batches::BatchDesk;
 use crate::host::egress::HandlersHttp;
 use crate::host::handlers::{self, Begun};
 use crate::host::live::Live;
+use crate::host::metrics::Told;
 use crate::host::operator::Operator;
 use crate::host::pbx::{Exchanges, Pbx};
 use crate::host::services::{self, Services};
@@ -86,6 +88,8 @@ pub(super) fn run(args: StartArgs, mut log: LogArgs) -> anyhow::Result<ExitCode>
     log.start(LevelFilter::INFO, true);
     pbx::check_choices(&config)?;
     pbx::check_port(&config)?;
+    // Before anything is opened: two hosts must not work on one state, of which the versions of handlers are a part.
+    let _lock = StateLock::take(&config.state_dir(&config::process_env))?;
     let control = host::control_runtime()?;
     let guests = host::guest_runtime()?;
     let begun = load_handlers(&args, &config, guests.handle(), control.handle())?;
@@ -108,101 +112,27 @@ fn load_handlers(args: &StartArgs, config: &Config, guests: &Handle, network: &H
 async fn serve(written: &Config, begun: Begun, guests: Guests) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let config = &handlers::with_tenants(written, &begun.snapshot.directory);
-    let catalog = begun.snapshot.catalog.clone();
-    let handlers = catalog.handlers().count();
-    let runtimes = Runtimes { control: Handle::current(), guests };
-    let socket = config.admin_socket(&config::process_env)?;
-    // Before anything is opened: two hosts must not work on one state.
-    let _lock = StateLock::take(&config.state_dir(&config::process_env))?;
-    let services = Services::start(config, &config::process_env, Arc::new(LogSink), &runtimes.control).await?;
-    let http = tokio::task::block_in_place(|| HandlersHttp::new(written, &runtimes.control))?;
-    let http = Arc::new(http);
-    let reports = Arc::<TrialReports>::default();
-    let mut ports = services.ports.clone();
-    ports.canary = Some(Arc::<TrialReports>::clone(&reports));
-    ports.http = Some(http.clone());
-    let host = host::switchboard(Plan::of_config(config, catalog)?, ports, runtimes);
-    services.beside_calls.filter_as(&host);
-    host.set_dial_policies(services::dial_policies(config)?).map_err(|why| config.error_at(&["dial"], why))?;
-    let threads = MediaThreads::start(MEDIA_THREADS).context("the audio's thread cannot be started; free memory")?;
-    let switchboard: Arc<dyn Switchboard> = host.clone();
-    let pbxs = pbx::all(config, &threads, &switchboard)?;
-    let (webhooks, letters) = (&services.webhooks, services.letters);
-    let parts =
-        metrics::Parts::new(&host, begun.runtime.clone(), &pbxs, &threads, (webhooks, letters), &services.meters);
-    parts.add_to(&services.registry);
-    let hook_limit = Duration::from_millis(config.root.hooks.limit_ms.into());
-    hooks::run("start", &config.root.hooks.start, hook_limit).await?;
-    let exchanges = Exchanges::new(config, &pbxs);
-    let live = Live {
-        host: Arc::clone(&host),
-        http,
-        tenants: services.tenants.clone(),
-        runtime: begun.runtime.clone(),
-        exchanges: exchanges.clone(),
-        config: written.clone(),
-    };
-    let keeper = begun.keep(live, &reports)?;
-    let operator = Operator {
-        host: Arc::clone(&host),
-        keeper: keeper.clone(),
-        batches: Arc::clone(&services.batches),
-        webhooks: Arc::clone(&services.webhooks),
-        exchanges: exchanges.clone(),
-    };
-    let door = Door::open(&socket, Arc::new(operator))?;
-    let _told = metrics::listen(config, &services.registry).await;
+    let parts = Parts::put_together(written, config, begun, guests).await?;
     let (stop, stopped) = watch::channel(false);
     let mut serving = Serving::default();
     let came_up = tokio::select! {
-        up = come_up(config, &pbxs, &stopped, &mut serving) => Some(up?),
+        up = come_up(config, &parts.pbxs, &stopped, &mut serving) => Some(up?),
         _ = signals.stop() => None,
     };
-    let mut stopping = Stop::Now;
-    if let Some(up) = came_up {
-        let (desk, batches) = (Arc::clone(&services.desk), Arc::clone(&services.batches));
-        serving.after.push(tokio::spawn(begin_work(Arc::clone(&host), desk, batches, exchanges)));
-        let apps: Vec<String> = config.tenants().into_iter().map(|(_, tenant)| tenant.app_name).collect();
-        output::line(format_args!(
-            "voxtra: ready, {}, applications {}, handlers {handlers}, media {}",
-            up.pbxs.join(" and "),
-            apps.join(", "),
-            up.media.join(" and "),
-        ));
-        stopping = signals.stop().await;
-    }
-    let drain = &config.root.drain;
-    let drain_limit = match stopping {
-        Stop::Drain => Duration::from_millis(drain.limit_ms.into()),
-        Stop::Now => Duration::ZERO,
+    let stopping = match came_up {
+        Some(up) => {
+            serving.after.push(tokio::spawn(parts.begin_work()));
+            parts.say_ready(config, &up);
+            signals.stop().await
+        }
+        None => Stop::Now,
     };
-    tracing::info!(calls = host.active(), limit_ms = drain_limit.as_millis(), "stopping: no more calls are taken");
-    let wind_down = async {
-        services.batches.stop();
-        if stopping == Stop::Drain {
-            let cut = host.drain(drain_limit, drain.prompt.clone()).await;
-            if cut > 0 {
-                tracing::warn!(calls = cut, "calls were cut short at the drain's limit");
-            }
-        }
-        let left = host.shutdown(STOP_GRACE).await;
-        if left > 0 {
-            tracing::error!(calls = left, "calls could not be ended");
-        }
-        drop(door);
-        drop(keeper);
-        stop.send_replace(true);
-        serving.end().await;
-        services.webhooks.stop(WEBHOOKS_GRACE).await;
-        metering::flush(&services.meters).await;
-        if let Err(error) = hooks::run("stop", &config.root.hooks.stop, hook_limit).await {
-            tracing::error!("{error:#}");
-        }
-    };
+    let (host, threads, webhooks) = (parts.host.clone(), parts.threads.clone(), parts.services.webhooks.clone());
+    let adapters: Vec<_> = parts.pbxs.iter().map(|pbx| (pbx.name.clone(), pbx.adapter.clone())).collect();
     tokio::select! {
-        () = wind_down => {
-            let adapters: Vec<_> = pbxs.iter().map(|pbx| (pbx.name.as_str(), pbx.adapter.stats())).collect();
-            tracing::info!(calls = ?host.stats(), ?adapters, media = ?threads.stats(), webhooks = ?services.webhooks.stats(), "stopped");
+        () = parts.wind_down(config, stopping, stop, serving) => {
+            let adapters: Vec<_> = adapters.iter().map(|(name, adapter)| (name, adapter.stats())).collect();
+            tracing::info!(calls = ?host.stats(), ?adapters, media = ?threads.stats(), webhooks = ?webhooks.stats(), "stopped");
             Ok(ExitCode::SUCCESS)
         }
         _ = signals.stop() => {
@@ -210,6 +140,118 @@ async fn serve(written: &Config, begun: Begun, guests: Guests) -> anyhow::Result
             Ok(ExitCode::from(super::EXIT_FAILED))
         }
     }
+}
+
+/// A whole host. Nothing is served before its PBXs come up.
+struct Parts {
+    host: Arc<Host>,
+    services: Services,
+    threads: Arc<MediaThreads>,
+    pbxs: Vec<Pbx>,
+    exchanges: Exchanges,
+    /// At first.
+    handlers: usize,
+    keeper: Keeper,
+    door: Door,
+    _told: Option<Told>,
+}
+
+impl Parts {
+    /// `config` is `written` with the tenants' own files. The start hooks have run when it returns.
+    async fn put_together(written: &Config, config: &Config, begun: Begun, guests: Guests) -> anyhow::Result<Self> {
+        let control = Handle::current();
+        let (catalog, runtime) = (begun.snapshot.catalog.clone(), begun.runtime.clone());
+        let handlers = catalog.handlers().count();
+        let socket = config.admin_socket(&config::process_env)?;
+        let services = Services::start(config, &config::process_env, Arc::new(LogSink), &control).await?;
+        let http = Arc::new(tokio::task::block_in_place(|| HandlersHttp::new(written, &control))?);
+        let reports = Arc::<TrialReports>::default();
+        let mut ports = services.ports.clone();
+        ports.canary = Some(Arc::<TrialReports>::clone(&reports));
+        ports.http = Some(Arc::<HandlersHttp>::clone(&http));
+        let host = host::switchboard(Plan::of_config(config, catalog)?, ports, Runtimes { control, guests });
+        services.beside_calls.filter_as(&host);
+        host.set_dial_policies(services::dial_policies(config)?).map_err(|why| config.error_at(&["dial"], why))?;
+        let threads =
+            MediaThreads::start(MEDIA_THREADS).context("the audio's thread cannot be started; free memory")?;
+        let switchboard: Arc<dyn Switchboard> = host.clone();
+        let pbxs = pbx::all(config, &threads, &switchboard)?;
+        metrics::Parts::new(&host, Arc::clone(&runtime), &pbxs, &threads, &services, &http).add_to(&services.registry);
+        hooks::run("start", &config.root.hooks.start, hook_limit(config)).await?;
+        let exchanges = Exchanges::new(config, &pbxs);
+        let live = Live {
+            host: Arc::clone(&host),
+            http,
+            tenants: services.tenants.clone(),
+            batches: Arc::clone(&services.batches),
+            runtime,
+            exchanges: exchanges.clone(),
+            config: written.clone(),
+        };
+        let keeper = begun.keep(live, &reports)?;
+        let operator = Operator {
+            host: Arc::clone(&host),
+            keeper: keeper.clone(),
+            batches: Arc::clone(&services.batches),
+            webhooks: Arc::clone(&services.webhooks),
+            exchanges: exchanges.clone(),
+        };
+        let door = Door::open(&socket, Arc::new(operator))?;
+        let told = metrics::listen(config, &services.registry).await;
+        Ok(Self { host, services, threads, pbxs, exchanges, handlers, keeper, door, _told: told })
+    }
+
+    /// What can only be done when calls can be placed.
+    fn begin_work(&self) -> impl Future<Output = ()> + use<> {
+        let (desk, batches) = (Arc::clone(&self.services.desk), Arc::clone(&self.services.batches));
+        begin_work(Arc::clone(&self.host), desk, batches, self.exchanges.clone())
+    }
+
+    fn say_ready(&self, config: &Config, up: &Up) {
+        let apps: Vec<String> = config.tenants().into_iter().map(|(_, tenant)| tenant.app_name).collect();
+        output::line(format_args!(
+            "voxtra: ready, {}, applications {}, handlers {}, media {}",
+            up.pbxs.join(" and "),
+            apps.join(", "),
+            self.handlers,
+            up.media.join(" and "),
+        ));
+    }
+
+    /// Ends the calls, then what they need, then what tells of them.
+    async fn wind_down(self, config: &Config, stopping: Stop, stop: watch::Sender<bool>, serving: Serving) {
+        let drain = &config.root.drain;
+        let drain_limit = match stopping {
+            Stop::Drain => Duration::from_millis(drain.limit_ms.into()),
+            Stop::Now => Duration::ZERO,
+        };
+        let calls = self.host.active();
+        tracing::info!(calls, limit_ms = drain_limit.as_millis(), "stopping: no more calls are taken");
+        self.services.batches.stop();
+        if stopping == Stop::Drain {
+            let cut = self.host.drain(drain_limit, drain.prompt.clone()).await;
+            if cut > 0 {
+                tracing::warn!(calls = cut, "calls were cut short at the drain's limit");
+            }
+        }
+        let left = self.host.shutdown(STOP_GRACE).await;
+        if left > 0 {
+            tracing::error!(calls = left, "calls could not be ended");
+        }
+        drop(self.door);
+        drop(self.keeper);
+        stop.send_replace(true);
+        serving.end().await;
+        self.services.webhooks.stop(WEBHOOKS_GRACE).await;
+        metering::flush(&self.services.meters).await;
+        if let Err(error) = hooks::run("stop", &config.root.hooks.stop, hook_limit(config)).await {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
+fn hook_limit(config: &Config) -> Duration {
+    Duration::from_millis(config.root.hooks.limit_ms.into())
 }
 
 /// The tasks that serve the PBXs, and those that follow.

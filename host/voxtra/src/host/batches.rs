@@ -1,7 +1,7 @@
 //! Batches of calls: those that handlers and the command line begin, and those that an earlier run of the host left.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -19,14 +19,20 @@ use voxtra_session::{Batches as BatchPort, DialPolicy};
 /// See the module.
 pub(crate) struct BatchDesk {
     batches: Batches,
-    /// Whom tenants may call; without a policy they call nobody.
-    policies: HashMap<TenantId, DialPolicy>,
-    /// Tenants whose handlers may begin batches.
-    handlers_may: Vec<TenantId>,
+    rights: RwLock<Rights>,
     dialler: OnceLock<Arc<dyn Dialler>>,
     sink: Arc<dyn EventSink>,
     runtime: Handle,
     running: Mutex<HashMap<BatchId, Running>>,
+}
+
+/// What tenants may.
+#[derive(Debug, Default)]
+pub(crate) struct Rights {
+    /// Whom they may call; without a policy they call nobody.
+    pub(crate) policies: HashMap<TenantId, DialPolicy>,
+    /// Those whose handlers may begin batches.
+    pub(crate) handlers: Vec<TenantId>,
 }
 
 struct Running {
@@ -35,15 +41,19 @@ struct Running {
 }
 
 impl BatchDesk {
-    pub(crate) fn new(
-        batches: Batches,
-        policies: HashMap<TenantId, DialPolicy>,
-        handlers_may: Vec<TenantId>,
-        sink: Arc<dyn EventSink>,
-        runtime: Handle,
-    ) -> Arc<Self> {
+    pub(crate) fn new(batches: Batches, rights: Rights, sink: Arc<dyn EventSink>, runtime: Handle) -> Arc<Self> {
         let (dialler, running) = (OnceLock::new(), Mutex::default());
-        Arc::new(Self { batches, policies, handlers_may, dialler, sink, runtime, running })
+        Arc::new(Self { batches, rights: RwLock::new(rights), dialler, sink, runtime, running })
+    }
+
+    /// From now on tenants may begin these batches and no others; those that go on are asked anew for each call, where it
+    /// is placed.
+    pub(crate) fn set_rights(&self, rights: Rights) {
+        *self.rights.write().unwrap_or_else(PoisonError::into_inner) = rights;
+    }
+
+    fn rights(&self) -> RwLockReadGuard<'_, Rights> {
+        self.rights.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on calls can be placed: goes on with every batch that is not over. Returns how many.
@@ -117,7 +127,7 @@ impl BatchDesk {
 
     fn check_number(&self, tenant: &TenantId, number: &str) -> Result<(), String> {
         let missing = || format!("the tenant {tenant} may call nobody; set its dial section");
-        self.policies.get(tenant).ok_or_else(missing)?.allows(number).map_err(|error| error.to_string())
+        self.rights().policies.get(tenant).ok_or_else(missing)?.allows(number).map_err(|error| error.to_string())
     }
 
     fn run(self: &Arc<Self>, id: BatchId, tenant: TenantId) {
@@ -178,7 +188,7 @@ impl BatchPort for ForHandlers {
     fn start<'a>(&'a self, tenant: &'a TenantId, batch: BatchRequest) -> BoxFuture<'a, Result<String, CallError>> {
         Box::pin(async move {
             let desk = &self.0;
-            if !desk.handlers_may.contains(tenant) {
+            if !desk.rights().handlers.contains(tenant) {
                 let why = "handlers of this tenant may not begin batches; the operator can set dial.batches";
                 return Err(CallError::Denied(why.to_owned()));
             }

@@ -14,8 +14,8 @@ use voxtra_core::http::{Http, HttpOut};
 use voxtra_core::{HandlerName, TenantId};
 use voxtra_directory::{Directory, HttpLimits, TenantPlan};
 use voxtra_egress::{
-    AllowEntry, AllowedNetwork, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing, Network,
-    OperatorNetworks, Secrets, TenantRules, certificates_of_pem,
+    AllowEntry, AllowedNetwork, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing,
+    Network, OperatorNetworks, Secrets, TenantCounters, TenantRules, certificates_of_pem,
 };
 
 use crate::config::{self, Config, ConfigError};
@@ -76,6 +76,11 @@ impl HandlersHttp {
             self.egress.set_tenant(tenant, self.rules(tenant, plan));
         }
         self.tell_missing(directory);
+    }
+
+    /// What each tenant's requests have come to, and how many are under way.
+    pub(crate) fn counters(&self) -> Vec<(TenantId, TenantCounters)> {
+        self.egress.counters()
     }
 
     fn rules(&self, tenant: &TenantId, plan: &TenantPlan) -> TenantRules {

@@ -8,6 +8,7 @@ use voxtra_loader::{News, Serving, Snapshot};
 use voxtra_plugins::Runtime;
 use voxtra_session::Host;
 
+use super::batches::BatchDesk;
 use super::egress::HandlersHttp;
 use super::handlers::with_tenants;
 use super::pbx::Exchanges;
@@ -20,6 +21,7 @@ pub(crate) struct Live {
     pub(crate) host: Arc<Host>,
     pub(crate) http: Arc<HandlersHttp>,
     pub(crate) tenants: TenantServices,
+    pub(crate) batches: Arc<BatchDesk>,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) exchanges: Exchanges,
     /// As the file has it, without the tenants' own files.
@@ -28,13 +30,13 @@ pub(crate) struct Live {
 
 impl Serving for Live {
     fn serve(&mut self, snapshot: Snapshot) {
-        limits::apply(&self.config, &snapshot.directory, &self.host, &self.runtime);
         let config = with_tenants(&self.config, &snapshot.directory);
-        self.tenants.serve(&config, &snapshot.directory);
         let policies = services::dial_policies(&config);
         let plan = Plan::of_config(&config, snapshot.catalog);
         match (plan, policies) {
             (Ok(plan), Ok(policies)) => {
+                limits::apply(&self.config, &snapshot.directory, &self.host, &self.runtime);
+                self.tenants.serve(&config, &snapshot.directory);
                 self.http.set(&snapshot.directory);
                 // Rules and routes last: they may name a handler that is new.
                 let catalog = Arc::new(plan.catalog);
@@ -42,6 +44,7 @@ impl Serving for Live {
                 trials::set(&self.host, &snapshot.trials);
                 self.host.set_components(&catalog);
                 self.host.set_router(plan.router);
+                self.batches.set_rights(services::batch_rights(&config, &policies));
                 if let Err(why) = self.host.set_dial_policies(policies) {
                     tracing::error!(why, "whom tenants may call stays as it was");
                 }

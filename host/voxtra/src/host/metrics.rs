@@ -14,7 +14,9 @@ use voxtra_session::Host;
 use voxtra_telephony::asterisk::AsteriskAdapter;
 use voxtra_telephony::media::MediaThreads;
 
+use super::egress::HandlersHttp;
 use super::pbx::Pbx;
+use super::services::Services;
 use crate::config::{Config, Listen};
 
 /// The parts of a host that know numbers. Held weakly where they hold the registry themselves.
@@ -24,8 +26,9 @@ pub(crate) struct Parts {
     pbxs: Vec<(String, AsteriskAdapter)>,
     media: Arc<MediaThreads>,
     webhooks: Arc<WebhookSink>,
-    letters: Letters,
+    letters: Arc<Letters>,
     meters: MeterStore,
+    http: Arc<HandlersHttp>,
 }
 
 impl Parts {
@@ -34,18 +37,18 @@ impl Parts {
         runtime: Arc<Runtime>,
         pbxs: &[Pbx],
         media: &Arc<MediaThreads>,
-        webhooks: (&Arc<WebhookSink>, Letters),
-        meters: &MeterStore,
+        services: &Services,
+        http: &Arc<HandlersHttp>,
     ) -> Self {
-        let (webhooks, letters) = webhooks;
         Self {
             host: Arc::downgrade(host),
             runtime,
             pbxs: pbxs.iter().map(|pbx| (pbx.name.clone(), pbx.adapter.clone())).collect(),
             media: Arc::clone(media),
-            webhooks: Arc::clone(webhooks),
-            letters,
-            meters: meters.clone(),
+            webhooks: Arc::clone(&services.webhooks),
+            letters: Arc::clone(&services.letters),
+            meters: services.meters.clone(),
+            http: Arc::clone(http),
         }
     }
 
@@ -53,7 +56,10 @@ impl Parts {
     pub(crate) fn add_to(self, registry: &Registry) {
         let pbxs = self.pbxs.clone();
         registry.check("pbx", move || {
-            let is_away = |(_, adapter): &&(String, AsteriskAdapter)| adapter.stats().connected_apps.is_empty();
+            // One that serves no tenant has nothing to be connected.
+            let is_away = |(_, adapter): &&(String, AsteriskAdapter)| {
+                !adapter.apps().is_empty() && adapter.stats().connected_apps.is_empty()
+            };
             match pbxs.iter().find(is_away) {
                 Some((name, _)) => Err(format!("no application is connected to {name}; look at the host's log")),
                 None => Ok(()),
@@ -144,6 +150,20 @@ impl Parts {
         }
     }
 
+    /// Of requests that are over without an error, calls' records tell.
+    fn tell_http(&self, samples: &mut Samples) {
+        for (tenant, counters) in self.http.counters() {
+            let under_way = "Handlers' requests over HTTP that are under way.";
+            let of_tenant = [("tenant", tenant.as_str())];
+            samples.gauge("voxtra_http_under_way", under_way, &of_tenant, counters.under_way.into());
+            for (reason, errors) in counters.errors.into_iter().filter(|(_, errors)| *errors > 0) {
+                let labels = [("tenant", tenant.as_str()), ("reason", reason.as_str())];
+                let help = "Handlers' requests over HTTP that were refused or failed, by why.";
+                samples.counter("voxtra_http_errors_total", help, &labels, errors as f64);
+            }
+        }
+    }
+
     async fn tell_kept(&self, samples: &mut Samples) {
         let stats = self.webhooks.stats();
         let meters = self.meters.stats();
@@ -177,6 +197,7 @@ impl Source for Parts {
             self.tell_instances(samples);
             self.tell_pbxs(samples);
             self.tell_media(samples);
+            self.tell_http(samples);
             self.tell_kept(samples).await;
         })
     }

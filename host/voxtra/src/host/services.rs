@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::runtime::Handle;
 use voxtra_core::event::{Event, EventSink};
-use voxtra_core::{MeterSink, TenantId};
+use voxtra_core::{CallRecord, MeterSink, TenantId};
 use voxtra_services::batch::Batches;
 use voxtra_services::database::Database;
 use voxtra_services::metering::{MeterStore, Meters};
@@ -16,10 +16,10 @@ use voxtra_services::recordings::{
     Desk, DeskOptions, LocalSink, S3Options, S3Sink, Sink, WebhookSink as RecordingHook,
 };
 use voxtra_services::store::{Quota, SqliteStore};
-use voxtra_services::webhooks::{Letters, LostCall, OutboxOptions, Secret, WebhookSink, WebhookTarget, http_client};
+use voxtra_services::webhooks::{Letters, OutboxOptions, Secret, WebhookSink, WebhookTarget, http_client};
 use voxtra_session::{DialPolicy, FilteredSink, HostPorts};
 
-use super::batches::{BatchDesk, ForHandlers};
+use super::batches::{BatchDesk, ForHandlers, Rights};
 use super::listener::Listener;
 use super::metering;
 use super::prompts::Prompts;
@@ -48,7 +48,7 @@ pub(crate) struct Services {
     /// What Prometheus reads.
     pub(crate) registry: Arc<Registry>,
     /// What waits for webhooks.
-    pub(crate) letters: Letters,
+    pub(crate) letters: Arc<Letters>,
     pub(crate) ports: HostPorts,
 }
 
@@ -76,12 +76,10 @@ impl Services {
         let meters = metering::open(config, database.clone(), runtime).await?;
         let registry = Arc::new(Registry::new());
         end_lost_calls(&webhooks, &meters).await?;
-        let letters = Letters::open(database.clone()).await?;
-        let policies = dial_policies(config)?;
+        let letters = Arc::new(Letters::open(database.clone()).await?);
         let batches = BatchDesk::new(
             Batches::open(database).await?,
-            policies.into_iter().collect(),
-            batch_tenants(config),
+            batch_rights(config, &dial_policies(config)?),
             Arc::<FilteredSink>::clone(&beside_calls),
             runtime.clone(),
         );
@@ -122,11 +120,11 @@ async fn end_lost_calls(webhooks: &WebhookSink, meters: &MeterStore) -> anyhow::
     if lost.is_empty() {
         return Ok(());
     }
-    for LostCall { call, tenant, handler, .. } in &lost {
+    for CallRecord { call, tenant, handler, .. } in &lost {
         tracing::warn!(%call, %tenant, %handler, "a call was up when an earlier run of this host died; it is told as ended");
     }
     // The records first: one that is there already stays as it is, and so dying here does no harm.
-    lost.iter().for_each(|call| meters.record(call.record()));
+    lost.iter().for_each(|call| meters.record(call.clone()));
     meters.flush().await?;
     webhooks.end_lost_calls(&lost).await?;
     Ok(())
@@ -288,7 +286,7 @@ pub(crate) fn dial_policies(config: &Config) -> Result<Vec<(TenantId, DialPolicy
     Ok(policies)
 }
 
-fn policy(dial: &Dial) -> DialPolicy {
+pub(super) fn policy(dial: &Dial) -> DialPolicy {
     DialPolicy {
         patterns: dial.patterns.clone(),
         template: dial.endpoint.clone(),
@@ -300,7 +298,12 @@ fn policy(dial: &Dial) -> DialPolicy {
     }
 }
 
-fn batch_tenants(config: &Config) -> Vec<TenantId> {
+/// Who may begin batches of calls to whom; the policies are [`dial_policies`].
+pub(super) fn batch_rights(config: &Config, policies: &[(TenantId, DialPolicy)]) -> Rights {
     let may = |tenant: &Tenant| tenant.dial.as_ref().is_some_and(|dial| dial.batches);
-    config.tenants().into_iter().filter(|(_, tenant)| may(tenant)).map(|(name, _)| TenantId::new(name)).collect()
+    let handlers = config.tenants().into_iter().filter(|(_, tenant)| may(tenant));
+    Rights {
+        policies: policies.iter().cloned().collect(),
+        handlers: handlers.map(|(name, _)| TenantId::new(name)).collect(),
+    }
 }

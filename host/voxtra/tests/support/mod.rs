@@ -13,6 +13,14 @@ use std::time::{Duration, Instant};
 /// A run that takes longer hangs.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 
+/// A built guest, as for every test of the workspace.
+pub(crate) fn guest(name: &str) -> String {
+    let built_here = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests");
+    let guests = std::env::var_os("VOXTRA_GUESTS").map_or_else(built_here, PathBuf::from);
+    let path = guests.join(name).with_extension("wasm").canonicalize();
+    path.unwrap_or_else(|error| panic!("{name}: {error}; run `cargo xtask guests` first")).display().to_string()
+}
+
 /// A folder that goes when it is dropped.
 pub(crate) struct Folder(PathBuf);
 
@@ -42,7 +50,7 @@ impl Folder {
         for name in ["VOXTRA_ARI_URL", "VOXTRA_ARI_USER", "VOXTRA_ARI_PASSWORD"] {
             command.env_remove(name);
         }
-        command.env("XDG_CACHE_HOME", self.0.join("cache"));
+        command.env("XDG_CACHE_HOME", self.0.join("cache")).env("XDG_STATE_HOME", self.0.join("states"));
         command
     }
 

@@ -10,6 +10,11 @@ pub(crate) fn line(text: impl fmt::Display) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
+/// A name that may hold anything, so that it stays on its line.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Writes a JSON value on one line.
 pub(crate) fn json(value: &serde_json::Value) {
     line(value);

@@ -9,13 +9,12 @@ use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
 use tracing::level_filters::LevelFilter;
 use voxtra_core::TenantId;
-use voxtra_plugins::{Handler, Runtime, RuntimeOptions};
+use voxtra_plugins::Handler;
 use voxtra_telephony::simulator::{CallReport, CallerEvent, CallerOptions, PlayedPrompt};
 
 use super::simulated::SimulatedPbx;
 use super::steps::{self, Steps};
 use super::{EXIT_FAILED, LogArgs};
-use crate::config::{self, Config};
 use crate::host::{self, Plan};
 use crate::output;
 use crate::rig::{self, Call, Files, Recording, Rig, RigOptions};
@@ -106,15 +105,7 @@ pub(super) fn run(args: CallArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn load(args: &CallArgs) -> anyhow::Result<Handler> {
-    let config = Config::without_file(&config::process_env)?;
-    let (cache_dir, compiler) = (config.cache_dir(&config::process_env), host::compiler(&config.root.plugins)?);
-    let runtime = Runtime::new(RuntimeOptions {
-        max_instances: 4,
-        cache_dir,
-        compiler: Some(compiler),
-        ..RuntimeOptions::default()
-    })?;
-    Ok(runtime.load_file(&TenantId::default(), &args.handler)?)
+    Ok(host::simulated_runtime(4)?.load_file(&TenantId::default(), &args.handler)?)
 }
 
 impl CallArgs {

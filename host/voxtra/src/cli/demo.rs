@@ -9,11 +9,10 @@ use std::time::Duration;
 use anyhow::bail;
 use tracing::level_filters::LevelFilter;
 use voxtra_core::TenantId;
-use voxtra_plugins::{Handler, Runtime, RuntimeOptions};
+use voxtra_plugins::Handler;
 use voxtra_telephony::simulator::{CallerOptions, Script};
 
 use super::{EXIT_FAILED, LogArgs};
-use crate::config::{self, Config};
 use crate::host::{self, Plan};
 use crate::output;
 use crate::rig::{self, Call, Rig, RigOptions};
@@ -102,14 +101,7 @@ fn load(args: &DemoArgs) -> anyhow::Result<Vec<Handler>> {
     if !args.guests.is_dir() {
         bail!("{}: there is no such folder; run `cargo xtask demo`, or name one with --guests", args.guests.display());
     }
-    let config = Config::without_file(&config::process_env)?;
-    let (cache_dir, compiler) = (config.cache_dir(&config::process_env), host::compiler(&config.root.plugins)?);
-    let runtime = Runtime::new(RuntimeOptions {
-        max_instances: 8,
-        cache_dir,
-        compiler: Some(compiler),
-        ..RuntimeOptions::default()
-    })?;
+    let runtime = host::simulated_runtime(8)?;
     let tenant = TenantId::default();
     let load = |scene: &Scene| runtime.load_file(&tenant, &args.guests.join(scene.file));
     Ok(SCENES.iter().map(load).collect::<Result<_, _>>()?)

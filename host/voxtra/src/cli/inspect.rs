@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use voxtra_core::Capability;
 use voxtra_plugins::{Inspection, RuntimeOptions};
 
-use crate::output;
+use crate::output::{self, plain};
 
 /// Look what a component could do; nothing of it is run, and no host is needed
 #[derive(Debug, clap::Args)]
@@ -49,11 +49,6 @@ fn as_value(file: &str, found: &Inspection) -> Value {
         "imports": found.imports,
         "refused": found.refused,
     })
-}
-
-/// Names come from the file, which may hold anything.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn lines(file: &str, found: &Inspection) -> Vec<String> {

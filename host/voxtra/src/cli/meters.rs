@@ -17,7 +17,7 @@ use voxtra_services::metering::{CallQuery, ExportError, MeterOptions, MeterStore
 
 use super::on_the_spot;
 use super::sessions::HostArgs;
-use crate::output;
+use crate::output::{self, plain};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -186,21 +186,13 @@ fn show(totals: &[Total], by: By) {
             let counts = [total.calls, total.answered_calls, total.failed_calls];
             cells.extend(counts.map(|count| count.to_string()));
             cells.extend([length(total.duration_ms), length(total.billable_ms)]);
-            let rest = [
-                total.cpu_us / 1_000,
-                total.peak_memory_bytes.div_ceil(1 << 20),
-                total.http_requests,
-                total.llm_tokens,
-            ];
+            let used = &total.usage;
+            cells.push(used.cpu.as_millis().to_string());
+            let rest = [used.peak_memory_bytes.div_ceil(1 << 20), used.http_requests, used.llm_tokens];
             cells.extend(rest.map(|count| count.to_string()));
             cells
         }),
     );
-}
-
-/// A name stays on its line.
-fn plain(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn time(text: &str) -> Result<SystemTime, String> {

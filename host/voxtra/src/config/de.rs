@@ -13,7 +13,7 @@ use super::suggest::shorten;
 use super::tree::{Key, Kind, Node};
 
 /// Values of these keys are never shown.
-const SECRET_KEYS: [&str; 5] = ["password", "api_key", "api_secret", "signing_secret", "value"];
+const SECRET_KEYS: [&str; 7] = ["password", "api_key", "api_secret", "signing_secret", "secret_key", "token", "value"];
 
 /// Reads a whole tree.
 pub(crate) fn read<'de, T: de::Deserialize<'de>>(root: &'de Node) -> Result<T, ConfigError> {

@@ -232,7 +232,12 @@ fn what_is_no_yaml_is_refused_with_its_line() {
 
 #[test]
 fn a_secret_is_never_shown() {
-    for text in ["telephony:\n  asterisk:\n    password: 987654\n", "ai:\n  llm:\n    api_key: [sesame]\n"] {
+    for text in [
+        "telephony:\n  asterisk:\n    password: 987654\n",
+        "ai:\n  llm:\n    api_key: [sesame]\n",
+        "plugins:\n  registries:\n    - {host: a.example, token: 987654}\n",
+        "recordings:\n  sinks:\n    there: {kind: s3, secret_key: 987654}\n",
+    ] {
         let error = wrong(text);
         assert!(!error.contains("987654") && !error.contains("sesame"), "{error}");
     }

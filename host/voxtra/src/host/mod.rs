@@ -69,6 +69,13 @@ pub(crate) fn simulated_ports(sink: Arc<dyn EventSink>) -> HostPorts {
     ports
 }
 
+/// The WebAssembly runtime of simulated calls, for which there is no configuration.
+pub(crate) fn simulated_runtime(max_instances: u32) -> anyhow::Result<Arc<Runtime>> {
+    let config = Config::without_file(&config::process_env)?;
+    let (cache_dir, compiler) = (config.cache_dir(&config::process_env), Some(compiler(&config.root.plugins)?));
+    Ok(Runtime::new(RuntimeOptions { max_instances, cache_dir, compiler, ..RuntimeOptions::default() })?)
+}
+
 /// The WebAssembly runtime that the configuration describes.
 pub(crate) fn wasm_runtime(config: &Config, lookup: Lookup<'_>) -> anyhow::Result<Arc<Runtime>> {
     let (plugins, limits) = (&config.root.plugins, &config.root.limits);
@@ -100,7 +107,7 @@ pub(crate) fn wasm_runtime(config: &Config, lookup: Lookup<'_>) -> anyhow::Resul
 }
 
 /// This program again, as a child with limits.
-pub(crate) fn compiler(plugins: &config::Plugins) -> anyhow::Result<Aside> {
+fn compiler(plugins: &config::Plugins) -> anyhow::Result<Aside> {
     let program = std::env::current_exe().context("the host does not find its own program; start it by its path")?;
     let limits = CompileLimits {
         memory_bytes: u64::from(plugins.compile_memory_mib) << 20,

@@ -1,14 +1,15 @@
 //! Handlers are replaced while calls are up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 use voxtra_e2e::caller::call;
 use voxtra_e2e::served::{ECHO, LONG, MINIMAL, put, version};
 use voxtra_e2e::{Reflector, Served, Setup, hear, recorded, serve};
-use voxtra_test_support::{Scenario, Sipp};
+use voxtra_test_support::{Host, Scenario, Sipp};
 
 /// How long until the host says that new calls get what was put there.
 async fn swapped(served: &mut Served, swaps_before: usize) -> Result<Duration> {

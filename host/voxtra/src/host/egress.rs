@@ -14,8 +14,8 @@ use voxtra_core::http::{Http, HttpOut};
 use voxtra_core::{HandlerName, TenantId};
 use voxtra_directory::{Directory, HttpLimits, TenantPlan};
 use voxtra_egress::{
-    AllowEntry, AllowedNetwork, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing,
-    Network, OperatorNetworks, Secrets, TenantCounters, TenantRules, certificates_of_pem,
+    AllowEntry, AllowedNetwork, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing, Network,
+    OperatorNetworks, Secrets, TenantCounters, TenantRules, certificates_of_pem,
 };
 
 use crate::config::{self, Config, ConfigError};
@@ -270,6 +270,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use voxtra_core::http::{HttpRequest, Reason};
     use voxtra_directory::{Checks, HostCeiling, Scanner};
 
     use super::super::checks;

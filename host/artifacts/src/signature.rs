@@ -159,6 +159,14 @@ impl SignaturePolicy {
     }
 }
 
+/// A signature's text, when it has the form of one, is no longer than its file may be, and has nothing in it that takes
+/// up much more room where it is written down.
+pub(crate) fn text_to_keep(signature: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(signature).ok().filter(|_| signature.len() as u64 <= MAX_SIGNATURE_BYTES)?;
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    (text.chars().all(is_plain) && Signature::decode(text).is_ok()).then_some(text)
+}
+
 /// Where the signature of a component's file is: `NAME.wasm.minisig` beside `NAME.wasm`.
 #[must_use]
 pub fn signature_path(component: &Path) -> PathBuf {

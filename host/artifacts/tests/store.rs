@@ -52,6 +52,12 @@ fn author() -> Author {
     Author::new("ana", SystemTime::now())
 }
 
+fn signature(component: &str, comment: &str) -> String {
+    let keys = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let bytes = std::io::Cursor::new(component);
+    minisign::sign(Some(&keys.pk), &keys.sk, bytes, Some(comment), None).unwrap().into_string()
+}
+
 fn canary(version: Version) -> Canary {
     Canary { version, share_percent: 10.try_into().unwrap() }
 }
@@ -359,4 +365,39 @@ fn left_over(state: &Path) -> usize {
     let dirs = [state.join("components"), state.join("handlers/acme")];
     let entries = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().filter_map(Result::ok);
     entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".new-")).count()
+}
+
+#[test]
+fn the_signature_that_a_version_carried_is_kept_with_it() {
+    let bench = Bench::new();
+    let support = key("acme", "support");
+    let version = bench.take(&support, "one");
+    let of = |store: &VersionStore| store.get(&support).unwrap().unwrap().record.signature(version).map(str::to_owned);
+    assert_eq!(of(&bench.store), None, "as of every record that an earlier host has written");
+    let signed = signature("one", "today");
+    bench.store.keep_signature(&support, version, signed.as_bytes()).unwrap();
+    assert_eq!(of(&bench.again()).as_deref(), Some(signed.as_str()));
+    // What is no signature, or would fill the record, is not kept, and takes nothing's place.
+    let long = signature("one", &"x".repeat(9 << 10));
+    let odd = signed.replacen("untrusted comment: ", "untrusted comment: \u{1}", 1);
+    for bad in [b"nonsense".as_slice(), b"\xff", long.as_bytes(), odd.as_bytes()] {
+        bench.store.keep_signature(&support, version, bad).unwrap();
+        assert_eq!(of(&bench.again()).as_deref(), Some(signed.as_str()));
+    }
+}
+
+#[test]
+fn a_record_full_of_the_longest_signatures_is_still_read() {
+    let bench = Bench::new();
+    let support = key("acme", "support");
+    for n in 0..80 {
+        let component = format!("number {n}");
+        let version = bench.take(&support, &component);
+        // A quotation mark takes two bytes in the record.
+        let signed = signature(&component, &"\"".repeat(7 << 10));
+        bench.store.keep_signature(&support, version, signed.as_bytes()).unwrap();
+    }
+    let known = bench.again().get(&support).unwrap().unwrap();
+    assert!(known.complaints.is_empty(), "{:?}", known.complaints);
+    assert!(known.record.signature(known.record.current()).is_some());
 }

@@ -85,7 +85,14 @@ impl Loader {
             }
         }
         if found.component.is_none() {
-            found.component = self.last_good(key, wanted);
+            match self.last_good(key, wanted) {
+                Ok(component) => found.component = component,
+                // What else is wrong with it has been told when it was offered.
+                Err(Refused { why, .. }) if wanted.signatures.required => {
+                    found.said.push(News::Refused { key: key.clone(), why });
+                }
+                Err(_) => {}
+            }
         }
         found
     }
@@ -110,17 +117,12 @@ impl Loader {
             (&job.key, |error: voxtra_artifacts::store::StoreError| Refused::passing(error.to_string()));
         let passed = job.run(&self.runtime, &self.guests)?;
         if let Some(plan) = self.plan_of(key, passed.version, true)
-            && let Some(current) = self.last_good(key, wanted)
+            && let Ok(Some(current)) = self.last_good(key, wanted)
         {
-            self.note_trial(key, &passed, &job.wasm, plan).map_err(failed)?;
+            self.note_trial(key, &passed, job, plan).map_err(failed)?;
             return Ok((current, Some(OnTrial { component: passed.component, version: passed.version })));
         }
-        self.keep(key, &passed, &job.wasm).map_err(failed)?;
+        self.keep(key, &passed, job).map_err(failed)?;
         Ok((passed.component, None))
-    }
-
-    fn last_good(&self, key: &HandlerKey, wanted: &Wanted) -> Option<Component> {
-        let last = self.versions.current(key).ok().flatten()?;
-        self.of_store(key, wanted.kind, last).ok()
     }
 }

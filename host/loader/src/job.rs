@@ -36,6 +36,15 @@ impl Refused {
 /// What to do about a component that no engine should stumble over.
 const AGAIN: &str = "build it again, and tell the host's authors";
 
+/// What a tenant's signatures ask for. `file` is for people.
+pub(crate) fn policy(signatures: &Signatures, file: &str) -> Result<SignaturePolicy, Refused> {
+    if !signatures.required {
+        return Ok(SignaturePolicy::Off);
+    }
+    let keys = TrustedKeys::parse(&signatures.keys).map_err(|error| Refused::new(format!("{file}: {error}")))?;
+    Ok(SignaturePolicy::Required(keys))
+}
+
 /// What has to be known of it.
 pub(crate) struct Job {
     pub(crate) key: HandlerKey,
@@ -90,13 +99,7 @@ impl Job {
     }
 
     fn check_signature(&self) -> Result<Option<SignedBy>, Refused> {
-        let policy = match self.signatures.required {
-            true => SignaturePolicy::Required(
-                TrustedKeys::parse(&self.signatures.keys)
-                    .map_err(|error| Refused::new(format!("{}: {error}", self.file)))?,
-            ),
-            false => SignaturePolicy::Off,
-        };
+        let policy = policy(&self.signatures, &self.file)?;
         let checked = policy.check(&self.signed, &self.wasm, self.signature.as_deref());
         checked.map_err(|error| Refused::new(error.to_string()))
     }

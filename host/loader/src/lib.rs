@@ -14,6 +14,7 @@ pub mod news;
 pub mod snapshot;
 pub mod thread;
 mod trials;
+mod trust;
 mod wanted;
 
 pub use job::Refused;

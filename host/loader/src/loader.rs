@@ -12,13 +12,14 @@ use voxtra_artifacts::settle::{Content, Due, Outcome, SettleOptions, Settler, Ve
 use voxtra_artifacts::store::{Author, CanaryEnd, Source as VersionSource, Standing, StoreError, VersionStore};
 use voxtra_artifacts::{HandlerKey, Version};
 use voxtra_directory::{Directory, DirectoryError, HostCeiling, Problem, Scanner, Signatures, Source};
-use voxtra_plugins::{Kind, Runtime};
+use voxtra_plugins::Runtime;
 
 use crate::fetch::{self, Fetcher, Place};
 use crate::job::{Job, Passed, Refused};
 use crate::news::{News, Serving};
 use crate::snapshot::{Component, Snapshot};
 use crate::trials::{Ending, OnTrial};
+use crate::trust::asks_the_same;
 use crate::wanted::{Stamp, Wanted, wanted};
 
 /// Who acts when nobody has asked.
@@ -85,7 +86,7 @@ pub enum LoaderError {
 /// What work has come to.
 enum Done {
     Fetched { key: HandlerKey, outcome: Result<Fetched, OciError>, place: Option<Place> },
-    Judged { key: HandlerKey, wasm: Vec<u8>, outcome: Result<Passed, Refused> },
+    Judged { job: Box<Job>, outcome: Result<Passed, Refused> },
 }
 
 /// See the module.
@@ -157,7 +158,8 @@ impl Loader {
     /// Looks at the directory again.
     pub fn look(&mut self, now: Instant, serving: &mut dyn Serving) {
         let before = Arc::clone(&self.directory);
-        let named: Vec<HandlerKey> = self.wanted.keys().cloned().collect();
+        let named: BTreeMap<HandlerKey, Signatures> =
+            self.wanted.iter().map(|(key, wanted)| (key.clone(), wanted.signatures.clone())).collect();
         if let Err(error) = self.read_directory(serving) {
             let why = error.to_string();
             if self.trouble.replace(why.clone()).as_ref() != Some(&why) {
@@ -170,7 +172,7 @@ impl Loader {
             self.settler.see(now, key.clone(), &wanted.tenant, Some(wanted.stamp()));
         }
         // Also what has never got in: nobody would wait for its file to settle any more.
-        for key in named.into_iter().filter(|key| !self.wanted.contains_key(key)).collect::<Vec<_>>() {
+        for key in named.keys().filter(|key| !self.wanted.contains_key(key)).cloned().collect::<Vec<_>>() {
             self.settler.see(now, key.clone(), key.tenant(), None);
             self.drop_trial(&key, serving);
             if self.loaded.remove(&key).is_some() {
@@ -178,6 +180,7 @@ impl Loader {
             }
         }
         self.hindrances.retain(|key, _| self.wanted.contains_key(key));
+        self.judge_signatures_again(now, &named, serving);
         self.end_trials_without_a_plan(now);
         // Limits, routes and what is gone count at once; components when they are loaded.
         if before != self.directory {
@@ -192,9 +195,9 @@ impl Loader {
         while let Some(done) = self.next_result() {
             match done {
                 Done::Fetched { key, outcome, place } => self.take_fetched(now, key, outcome, place, serving),
-                Done::Judged { key, wasm, outcome } => {
+                Done::Judged { job, outcome } => {
                     self.working = self.working.saturating_sub(1);
-                    swapped |= self.take(now, key, &wasm, outcome, serving);
+                    swapped |= self.take(now, &job, outcome, serving);
                 }
             }
         }
@@ -253,10 +256,10 @@ impl Loader {
         if let Some(component) = serving.or(on_trial) {
             return Ok(component.clone());
         }
-        let kind = self.wanted.get(key).map(|wanted| wanted.kind);
-        let kind =
-            kind.ok_or_else(|| Refused::new(format!("{key} is not in the plugin directory; put its file back")))?;
-        self.of_store(key, kind, version)
+        let wanted = self.wanted.get(key);
+        let wanted =
+            wanted.ok_or_else(|| Refused::new(format!("{key} is not in the plugin directory; put its file back")))?;
+        self.of_store(key, wanted, version)
     }
 
     /// Gives new calls this version, which the store has made current.
@@ -396,7 +399,7 @@ impl Loader {
         let spawned = std::thread::Builder::new().name("voxtra-load".into()).spawn(move || {
             let outcome = job.run(&runtime, &guests);
             // Nobody waits for it when the host stops.
-            let _ = done.send(Done::Judged { key: job.key, wasm: job.wasm, outcome });
+            let _ = done.send(Done::Judged { job: Box::new(job), outcome });
         });
         match spawned {
             Ok(_) => self.working += 1,
@@ -436,11 +439,16 @@ impl Loader {
     fn take(
         &mut self,
         now: Instant,
-        key: HandlerKey,
-        wasm: &[u8],
+        job: &Job,
         outcome: Result<Passed, Refused>,
         serving: &mut dyn Serving,
     ) -> bool {
+        let key = job.key.clone();
+        // What it was judged by is not what the tenant asks for by now.
+        if self.wanted.get(&key).is_some_and(|wanted| !asks_the_same(&wanted.signatures, &job.signatures)) {
+            self.settler.done(now, &key, Outcome::Changing);
+            return false;
+        }
         let passed = match outcome {
             Ok(passed) => passed,
             Err(Refused { why, is_passing: true }) => {
@@ -461,8 +469,8 @@ impl Loader {
         let goes_on = self.loaded.get(&key).is_some_and(|loaded| loaded.version() != passed.component.version());
         let plan = self.plan_of(&key, passed.version, goes_on);
         let kept = match plan {
-            Some(plan) => self.note_trial(&key, &passed, wasm, plan),
-            None => self.keep(&key, &passed, wasm),
+            Some(plan) => self.note_trial(&key, &passed, job, plan),
+            None => self.keep(&key, &passed, job),
         };
         match kept {
             Ok(()) => {
@@ -487,7 +495,9 @@ impl Loader {
         let Some(plan) = plan else {
             self.trials.remove(&key);
             let from = self.loaded.insert(key.clone(), passed.component).map(|old| old.version().to_owned());
-            serving.news(News::Swapped { key, from, to: version, signed_by });
+            if from.as_ref() != Some(&version) {
+                serving.news(News::Swapped { key, from, to: version, signed_by });
+            }
             return true;
         };
         let current = self.loaded.get(&key).map(|current| current.version().to_owned()).unwrap_or_default();
@@ -498,25 +508,26 @@ impl Loader {
 
     /// Writes down that a version is good and takes all calls. Its bytes are in the store first: a crash between leaves bytes
     /// nobody names.
-    pub(crate) fn keep(&self, key: &HandlerKey, passed: &Passed, wasm: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn keep(&self, key: &HandlerKey, passed: &Passed, job: &Job) -> Result<(), StoreError> {
         let author = self.author_of(key);
         let known = self.versions.get(key)?.map(|known| (known.record.current(), known.record.canary()));
         match known {
             Some((current, canary)) if current == passed.version => match canary {
                 // The file holds again what takes the calls.
-                Some(_) => self.versions.clear_canary(key, CanaryEnd::Withdrawn, &author).map(drop),
-                None => Ok(()),
+                Some(_) => drop(self.versions.clear_canary(key, CanaryEnd::Withdrawn, &author)?),
+                None => {}
             },
             Some((_, Some(canary))) if canary.version == passed.version => {
-                self.versions.clear_canary(key, CanaryEnd::Promoted, &author).map(drop)
+                self.versions.clear_canary(key, CanaryEnd::Promoted, &author)?;
             }
             _ => {
-                self.versions.put(wasm)?;
+                self.versions.put(&job.wasm)?;
                 let of_registry = self.wanted.get(key).is_some_and(|wanted| matches!(wanted.source, Source::Oci(_)));
                 let source = if of_registry { VersionSource::Oci } else { VersionSource::File };
-                self.versions.record_good(key, passed.version, source, &author).map(drop)
+                self.versions.record_good(key, passed.version, source, &author)?;
             }
         }
+        self.keep_signature(key, passed.version, job)
     }
 
     /// So that whoever swaps versions all day does not fill the disk. What takes calls is in the records, and stays.
@@ -534,15 +545,6 @@ impl Loader {
     pub(crate) fn author_of(&self, key: &HandlerKey) -> Author {
         let origin = self.wanted.get(key).map(Wanted::origin);
         Author::new(HOST, SystemTime::now()).saying(&origin.unwrap_or_default())
-    }
-
-    /// A version that was good before. Its signature was checked when it came.
-    pub(crate) fn of_store(&self, key: &HandlerKey, kind: Kind, version: Version) -> Result<Component, Refused> {
-        let wasm = self.versions.component(version).map_err(|error| Refused::new(error.to_string()))?;
-        let file = format!("version {} of {}/{}", version.short(), key.tenant(), key.handler());
-        let (signed, signatures) = (file.clone(), Signatures::default());
-        let job = Job { key: key.clone(), kind, file, wasm, signature: None, signed, signatures, _place: None };
-        job.run(&self.runtime, &self.guests).map(|passed| passed.component)
     }
 }
 

@@ -59,6 +59,16 @@ pub enum News {
         /// One sentence.
         why: String,
     },
+    /// A version that took calls does not meet its tenant's signature policy any more: new calls do not get it. Those that
+    /// are up stay on it.
+    Barred {
+        /// Whose and which.
+        key: HandlerKey,
+        /// Its first digits.
+        version: String,
+        /// One sentence, which names tenant, handler and version, and says what to do.
+        why: String,
+    },
     /// A component is gone from the directory; new calls do not get it any more.
     Gone {
         /// Whose and which.

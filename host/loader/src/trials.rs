@@ -8,7 +8,7 @@ use voxtra_artifacts::store::{Author, Canary, CanaryEnd, StoreError};
 use voxtra_artifacts::{HandlerKey, Version};
 use voxtra_directory::Canary as CanaryPlan;
 
-use crate::job::Passed;
+use crate::job::{Job, Passed};
 use crate::loader::{HOST, Loader};
 use crate::news::{News, Serving};
 use crate::snapshot::Component;
@@ -53,7 +53,7 @@ impl Loader {
         self.end_later(now, key, version, end, why);
     }
 
-    fn end_later(&mut self, now: Instant, key: &HandlerKey, version: &str, end: CanaryEnd, why: &str) {
+    pub(crate) fn end_later(&mut self, now: Instant, key: &HandlerKey, version: &str, end: CanaryEnd, why: &str) {
         if self.on_trial(key) != Some(version) {
             return;
         }
@@ -75,14 +75,18 @@ impl Loader {
 
     /// A trial whose handler is gone from the directory.
     pub(crate) fn drop_trial(&mut self, key: &HandlerKey, serving: &mut dyn Serving) {
-        if self.trials.remove(key).is_none() {
-            return;
-        }
-        let author = Author::new(HOST, SystemTime::now()).saying("its handler is gone from the plugin directory");
+        self.withdraw(key, "its handler is gone from the plugin directory", serving);
+    }
+
+    /// Takes a version off trial at once, and writes that down where it can be. Its first digits, if there was one.
+    pub(crate) fn withdraw(&mut self, key: &HandlerKey, why: &str, serving: &mut dyn Serving) -> Option<String> {
+        let trial = self.trials.remove(key)?;
+        let author = Author::new(HOST, SystemTime::now()).saying(why);
         match self.versions.clear_canary(key, CanaryEnd::Withdrawn, &author) {
             Ok(_) | Err(StoreError::Change { .. }) => {}
             Err(error) => serving.news(News::Trouble(error.to_string())),
         }
+        Some(trial.version.short())
     }
 
     /// Writes down what is over and due. Whether new calls get something new by it.
@@ -145,7 +149,7 @@ impl Loader {
         &self,
         key: &HandlerKey,
         passed: &Passed,
-        wasm: &[u8],
+        job: &Job,
         plan: CanaryPlan,
     ) -> Result<(), StoreError> {
         let share = u8::try_from(plan.percent).ok().and_then(|percent| percent.try_into().ok());
@@ -154,9 +158,10 @@ impl Loader {
         let canary = Canary { version: passed.version, share_percent };
         let known = self.versions.get(key)?;
         if known.is_some_and(|known| known.record.canary() == Some(canary)) {
-            return Ok(());
+            return self.keep_signature(key, passed.version, job);
         }
-        self.versions.put(wasm)?;
-        self.versions.set_canary(key, canary, &self.author_of(key))
+        self.versions.put(&job.wasm)?;
+        self.versions.set_canary(key, canary, &self.author_of(key))?;
+        self.keep_signature(key, passed.version, job)
     }
 }

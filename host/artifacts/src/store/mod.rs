@@ -29,6 +29,7 @@ pub use record::{
 };
 
 use crate::key::HandlerKey;
+use crate::signature;
 use crate::version::{Version, VersionPrefix};
 use durable::Lock;
 use slots::Slots;
@@ -311,6 +312,19 @@ impl VersionStore {
     /// [`StoreError::Change`] when there is none, and as every change.
     pub fn clear_canary(&self, handler: &HandlerKey, end: CanaryEnd, author: &Author) -> Result<Version, StoreError> {
         self.change(handler, |record| Ok((record.end_canary(end, author)?, None)))
+    }
+
+    /// Keeps the text of the signature that a version carried, so that it can be checked again against other keys. What is
+    /// none in minisign's form is not kept, for it counts for nothing.
+    ///
+    /// # Errors
+    /// As every change.
+    pub fn keep_signature(&self, handler: &HandlerKey, version: Version, signature: &[u8]) -> Result<(), StoreError> {
+        let Some(text) = signature::text_to_keep(signature) else { return Ok(()) };
+        self.change(handler, |record| {
+            record.keep_signature(version, text);
+            Ok(((), None))
+        })
     }
 
     /// Gives up what is known about a handler, its damaged files too; whether there was anything. Its components go at

@@ -1,5 +1,6 @@
 //! What is known about one handler, and how it may change. Pure: the store keeps it, the host decides.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,9 @@ const MAX_HISTORY: usize = 200;
 
 /// Versions that are not taken from their file again until another has been.
 const MAX_HELD_BACK: usize = 16;
+
+/// Signatures that are kept: more than there are versions that can be gone to without naming them. 300 bytes each, as a rule.
+const MAX_SIGNATURES: usize = 64;
 
 const MAX_ACTOR_CHARS: usize = 64;
 const MAX_NOTE_CHARS: usize = 200;
@@ -222,6 +226,13 @@ pub enum ChangeError {
     NoCanary,
 }
 
+/// The signature that a version carried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Signed {
+    version: Version,
+    text: String,
+}
+
 /// All that is known about one handler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -236,6 +247,9 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     waiting: Option<Version>,
     held_back: Vec<Version>,
+    /// Of the versions that carried one; the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    signatures: Vec<Signed>,
     history: Vec<HistoryEntry>,
 }
 
@@ -249,6 +263,7 @@ impl Record {
             canary: None,
             waiting: None,
             held_back: Vec::new(),
+            signatures: Vec::new(),
             history: Vec::new(),
         };
         record.note(source.why(), version, author);
@@ -289,6 +304,13 @@ impl Record {
     #[must_use]
     pub fn history(&self) -> &[HistoryEntry] {
         &self.history
+    }
+
+    /// The text of the signature that a version carried when it came; `None`: it is unsigned as far as is known. It was good for
+    /// the keys of that time at the most: whoever goes by it checks it again.
+    #[must_use]
+    pub fn signature(&self, version: Version) -> Option<&str> {
+        self.signatures.iter().find(|signed| signed.version == version).map(|signed| signed.text.as_str())
     }
 
     /// What would become of a version if it were offered now.
@@ -398,9 +420,24 @@ impl Record {
         Ok(self.current)
     }
 
+    /// The last signature of a version counts. Those of versions that only the history names go first.
+    pub(super) fn keep_signature(&mut self, version: Version, text: &str) {
+        if self.signature(version) == Some(text) {
+            return;
+        }
+        self.signatures.retain(|signed| signed.version != version);
+        if self.signatures.len() >= MAX_SIGNATURES {
+            let needed: BTreeSet<_> = self.keep(usize::MAX).chain(self.held_back.iter().copied()).collect();
+            self.signatures.retain(|signed| needed.contains(&signed.version));
+        }
+        self.signatures.push(Signed { version, text: text.to_owned() });
+        drop_oldest(&mut self.signatures, MAX_SIGNATURES);
+    }
+
     /// Forgets versions whose bytes are gone.
     pub(super) fn forget(&mut self, is_gone: impl Fn(Version) -> bool) {
         self.earlier.retain(|version| !is_gone(*version));
+        self.signatures.retain(|signed| !is_gone(signed.version));
     }
 
     fn take(&mut self, version: Version, why: Why, author: &Author) {

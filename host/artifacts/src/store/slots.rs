@@ -18,8 +18,8 @@ const FORM: &str = "voxtra-handler/1";
 /// A disk that cannot read what it holds (`errno` 5 on Linux).
 const EIO: i32 = 5;
 
-/// Far above what 200 lines of history take.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Far above what 200 lines of history and 64 signatures take.
+const MAX_FILE_BYTES: u64 = 2 << 20;
 
 const ENDINGS: [&str; 2] = [".a.json", ".b.json"];
 

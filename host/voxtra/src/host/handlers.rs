@@ -275,7 +275,7 @@ impl Serving for First {
 
     fn news(&mut self, news: News) {
         match news {
-            News::Refused { why, .. } | News::Trouble(why) => self.faults.push(why),
+            News::Refused { why, .. } | News::Barred { why, .. } | News::Trouble(why) => self.faults.push(why),
             News::Problem(problem) => self.faults.push(problem.to_string()),
             _ => {}
         }

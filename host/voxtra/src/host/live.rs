@@ -84,6 +84,10 @@ fn tell(news: &News) {
             tracing::warn!(%tenant, %handler, version, why, "a version is not on trial any more; the one before goes on");
         }
         News::Refused { why, .. } => tracing::warn!("not loaded: {why}"),
+        News::Barred { key, version, why } => {
+            let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
+            tracing::error!(%tenant, %handler, version, "no new calls: {why}");
+        }
         News::Gone { key } => {
             tracing::info!(tenant = %key.tenant(), handler = %key.handler(), "gone from the plugin directory")
         }

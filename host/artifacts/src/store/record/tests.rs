@@ -195,3 +195,20 @@ proptest! {
         prop_assert_eq!(&serde_json::from_str::<Record>(&text).unwrap(), &record);
     }
 }
+
+#[test]
+fn signatures_of_versions_that_can_be_gone_to_are_kept_and_no_more_than_64() {
+    let mut record = after(&[0]);
+    for n in 0..=120 {
+        record.offer(v(n), Source::File, &host());
+        record.keep_signature(v(n), &format!("by {n}"));
+    }
+    assert!(record.signatures.len() <= MAX_SIGNATURES, "{}", record.signatures.len());
+    let kept: Vec<_> = record.keep(usize::MAX).collect();
+    assert!(kept.len() > MAX_EARLIER && kept.iter().all(|version| record.signature(*version).is_some()));
+    assert_eq!((record.signature(v(120)), record.signature(v(0))), (Some("by 120"), None));
+    record.keep_signature(v(120), "by another");
+    assert_eq!(record.signature(v(120)), Some("by another"), "the last one counts");
+    record.forget(|version| version == v(100));
+    assert_eq!(record.signature(v(100)), None);
+}

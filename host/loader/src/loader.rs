@@ -436,13 +436,7 @@ impl Loader {
     }
 
     /// Whether new calls get something new.
-    fn take(
-        &mut self,
-        now: Instant,
-        job: &Job,
-        outcome: Result<Passed, Refused>,
-        serving: &mut dyn Serving,
-    ) -> bool {
+    fn take(&mut self, now: Instant, job: &Job, outcome: Result<Passed, Refused>, serving: &mut dyn Serving) -> bool {
         let key = job.key.clone();
         // What it was judged by is not what the tenant asks for by now.
         if self.wanted.get(&key).is_some_and(|wanted| !asks_the_same(&wanted.signatures, &job.signatures)) {
@@ -512,11 +506,12 @@ impl Loader {
         let author = self.author_of(key);
         let known = self.versions.get(key)?.map(|known| (known.record.current(), known.record.canary()));
         match known {
-            Some((current, canary)) if current == passed.version => match canary {
+            Some((current, canary)) if current == passed.version => {
                 // The file holds again what takes the calls.
-                Some(_) => drop(self.versions.clear_canary(key, CanaryEnd::Withdrawn, &author)?),
-                None => {}
-            },
+                if canary.is_some() {
+                    self.versions.clear_canary(key, CanaryEnd::Withdrawn, &author)?;
+                }
+            }
             Some((_, Some(canary))) if canary.version == passed.version => {
                 self.versions.clear_canary(key, CanaryEnd::Promoted, &author)?;
             }

@@ -38,7 +38,11 @@ fn serves(number: usize) -> Vec<String> {
 /// Why versions that ran take no new calls any more.
 fn barred(heard: &Heard) -> Vec<String> {
     let heard = heard.0.lock().unwrap();
-    heard.1.iter().filter_map(|news| if let News::Barred { why, .. } = news { Some(why.clone()) } else { None }).collect()
+    heard
+        .1
+        .iter()
+        .filter_map(|news| if let News::Barred { why, .. } = news { Some(why.clone()) } else { None })
+        .collect()
 }
 
 /// A loader whose handler `a` runs unsigned, in its first version.

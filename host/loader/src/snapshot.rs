@@ -61,13 +61,17 @@ impl Snapshot {
         on_trial: &BTreeMap<HandlerKey, OnTrial>,
     ) -> Self {
         let (mut handlers, mut routers, mut filters, mut trials) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut withheld = Vec::new();
         for (tenant, plan) in &directory.tenants {
             let key = |name: &str| HandlerKey::new(tenant, &name.into()).ok();
             let of = |name: &str| loaded.get(&key(name)?);
             let tried = |name: &str| Some(&on_trial.get(&key(name)?)?.component);
+            let must_be_signed = plan.settings.signatures.required;
             for plan in plan.handlers.values() {
                 if let Some(Component::Handler(handler)) = of(plan.name.as_str()) {
                     handlers.push(within(handler, plan));
+                } else if must_be_signed {
+                    withheld.push((tenant.clone(), plan.name.clone()));
                 }
                 if let (Some(Component::Handler(handler)), Some(canary)) = (tried(plan.name.as_str()), plan.canary) {
                     trials.push(TrialVersion { handler: within(handler, plan), plan: canary });
@@ -82,7 +86,8 @@ impl Snapshot {
                 _ => None,
             }));
         }
-        let catalog = Catalog::from_handlers(handlers).with_routers(routers).with_filters(filters);
+        let catalog = Catalog::from_handlers(handlers).with_withheld(withheld);
+        let catalog = catalog.with_routers(routers).with_filters(filters);
         Self { directory: Arc::clone(directory), catalog, trials }
     }
 }

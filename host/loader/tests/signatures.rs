@@ -45,6 +45,12 @@ fn barred(heard: &Heard) -> Vec<String> {
         .collect()
 }
 
+/// Whether no version of `a` may take calls.
+fn withheld(heard: &Heard) -> bool {
+    let heard = heard.0.lock().unwrap();
+    heard.0.last().unwrap().catalog.is_withheld(&"default".into(), &"a".into())
+}
+
 /// A loader whose handler `a` runs unsigned, in its first version.
 fn unsigned(name: &str) -> (Rig, Loader, Heard) {
     let rig = Rig::new(name);
@@ -65,16 +71,18 @@ fn what_runs_unsigned_takes_no_new_calls_when_signatures_become_required() {
     for part in [&version(&handler(1)), "default/a", "unsigned", "no new calls", "put its signature beside"] {
         assert!(why.contains(part), "{why}");
     }
+    assert!(withheld(&heard), "its failure policy has new calls");
     // Nor after a restart, as the last good one.
     drop(loader);
     let (mut loader, mut heard) = rig.begin();
     rig.settle(&mut loader, &mut heard);
     assert!(heard.now().is_empty(), "{:?}", heard.now());
     assert!(heard.refusals().iter().any(|why| why.contains("default/a is unsigned")), "{:?}", heard.refusals());
+    assert!(withheld(&heard));
     // Its signature is all that it needs.
     rig.put("a.wasm.minisig", &signature(&ana, &handler(1)));
     rig.settle(&mut loader, &mut heard);
-    assert_eq!(heard.now(), serves(1));
+    assert!(heard.now() == serves(1) && !withheld(&heard));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A plugin directory's components: handlers by tenant and name, routers and filters of a tenant in their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub struct Catalog {
     handlers: BTreeMap<(TenantId, HandlerName), Handler>,
     routers: BTreeMap<TenantId, Vec<RouterComponent>>,
     filters: BTreeMap<TenantId, Vec<FilterComponent>>,
+    withheld: BTreeSet<(TenantId, HandlerName)>,
 }
 
 impl Catalog {
@@ -62,6 +63,17 @@ impl Catalog {
     /// All of them, by tenant and name.
     pub fn handlers(&self) -> impl Iterator<Item = &Handler> {
         self.handlers.values()
+    }
+
+    /// Names handlers that the directory has, but of which no version may take calls.
+    pub fn with_withheld(mut self, names: impl IntoIterator<Item = (TenantId, HandlerName)>) -> Self {
+        self.withheld.extend(names);
+        self
+    }
+
+    /// Whether a handler is there, but no version of it may take calls.
+    pub fn is_withheld(&self, tenant: &TenantId, name: &HandlerName) -> bool {
+        !self.withheld.is_empty() && self.withheld.contains(&(tenant.clone(), name.clone()))
     }
 
     /// Adds routers that are loaded already, behind those that their tenants have.

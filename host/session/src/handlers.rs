@@ -18,6 +18,12 @@ pub trait Handlers: Send + Sync {
         let _ = call;
         self.get(tenant, name)
     }
+
+    /// Whether there is such a handler, but no version of it may take calls: the failure policy has them then. By default no.
+    fn is_withheld(&self, tenant: &TenantId, name: &HandlerName) -> bool {
+        let _ = (tenant, name);
+        false
+    }
 }
 
 /// One version of a handler; it never changes.
@@ -88,6 +94,10 @@ pub trait HandlerInstance: Send {
 impl Handlers for Catalog {
     fn get(&self, tenant: &TenantId, name: &HandlerName) -> Option<Arc<dyn HandlerVersion>> {
         Self::get(self, tenant, name).map(|handler| Arc::new(handler) as Arc<dyn HandlerVersion>)
+    }
+
+    fn is_withheld(&self, tenant: &TenantId, name: &HandlerName) -> bool {
+        Self::is_withheld(self, tenant, name)
     }
 }
 

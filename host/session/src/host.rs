@@ -319,12 +319,13 @@ impl Inner {
         let routed = this.route(&leg)?;
         let handler = this.handler(&routed.tenant, &routed.handler, &leg.id);
         let rules = this.asked.rules_of(&routed.tenant);
+        let is_withheld = handler.is_none() && this.is_withheld(&routed.tenant, &routed.handler);
         let start = match (handler, rules.is_empty()) {
             (Some(handler), true) => Start::Now(handler),
-            (None, true) => return Err(no_handler(&routed)),
-            (fallback, false) => {
-                let missing = no_handler(&routed).reason;
-                Start::Rules { rules, fallback, missing, metadata: routed.metadata.clone() }
+            (None, true) if !is_withheld => return Err(no_handler(&routed)),
+            (fallback, _) => {
+                let missing = if is_withheld { withheld(&routed) } else { no_handler(&routed).reason };
+                Start::Rules { rules, fallback, missing, is_withheld, metadata: routed.metadata.clone() }
             }
         };
         if let Some(reason) = this.pressure.too_busy(&routed.tenant, this.options.start_budget) {
@@ -429,6 +430,10 @@ impl Inner {
         handlers.pick(tenant, name, call)
     }
 
+    fn is_withheld(&self, tenant: &TenantId, name: &HandlerName) -> bool {
+        self.handlers.read().unwrap_or_else(PoisonError::into_inner).is_withheld(tenant, name)
+    }
+
     /// The version of a handler that is not on trial.
     pub(crate) fn current(&self, tenant: &TenantId, name: &HandlerName) -> Option<Arc<dyn HandlerVersion>> {
         self.handlers.read().unwrap_or_else(PoisonError::into_inner).get(tenant, name)
@@ -508,6 +513,14 @@ impl Row {
             snoops: belongings.snoops,
         }
     }
+}
+
+fn withheld(routed: &Routed) -> String {
+    let (tenant, route, handler) = (&routed.tenant, &routed.route, &routed.handler);
+    format!(
+        "the route {route:?} of the tenant {tenant} wants the handler {handler}, of which no version may take calls; the host's \
+         log says why, put one into its plugin directory that may"
+    )
 }
 
 fn no_handler(routed: &Routed) -> Refusal {

@@ -29,6 +29,8 @@ pub(crate) enum Start {
         fallback: Option<Arc<dyn HandlerVersion>>,
         /// Why nobody does, then.
         missing: String,
+        /// Whether the failure policy has the call then; otherwise it is turned away.
+        is_withheld: bool,
         /// What the static route has given the call.
         metadata: Vec<(String, String)>,
     },
@@ -70,6 +72,9 @@ impl CallTask {
             self.life.emit(EventType::CallRinging, json!({}));
         }
         if let Some(missing) = nobody {
+            if matches!(self.start, Start::Rules { is_withheld: true, .. }) {
+                return self.apologise_for(missing);
+            }
             self.report_error(&missing);
             return Some(End { reason: EndReason::HandlerFailed(missing), cause: HangupCause::Rejected, reply: None });
         }

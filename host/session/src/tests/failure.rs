@@ -44,6 +44,25 @@ async fn a_trap_does_not_drop_the_caller() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_for_a_handler_that_may_take_none_gets_the_failure_policy_and_one_that_is_up_goes_on() {
+    let kit = kit_with(
+        policy(Some(&["sorry"]), Then::Handler("spare".into())),
+        [TestHandler::default(|_| pending()), TestHandler::new("spare", |_| async { Outcome::Returned })],
+    );
+    kit.call("up");
+    sleep(SECOND).await;
+    kit.host.set_handlers(Arc::new(Withheld(Arc::clone(&kit.handlers), "default".into())));
+    let leg = kit.call_with(leg_with_prompts_of(SECOND), "c1");
+    sleep(5 * SECOND).await;
+    let prompt = vec!["sound:sorry".to_owned()];
+    assert!(leg.verbs().contains(&LegVerb::Play(prompt)), "{:?}", leg.verbs());
+    assert!(kit.said(EventType::Error, "message").contains("no version may take calls"));
+    assert_eq!(kit.end_reason(), "handler-returned", "the policy's own handler has had it");
+    let up: Vec<_> = kit.host.calls().iter().map(|call| call.info.id.to_string()).collect();
+    assert_eq!(up, ["up"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_counts_as_a_failure_and_stays_on_its_line() {
     let kit = Kit::new([TestHandler::default(|_| async { Outcome::Error("a\nb".into()) })]);
     kit.call_with(leg_with_prompts_of(SECOND), "c1");

@@ -202,6 +202,19 @@ impl HandlerInstance for TestInstance {
 #[derive(Default)]
 struct TestHandlers(HashMap<HandlerName, Arc<TestHandler>>);
 
+/// Handlers, one of which may take no calls.
+struct Withheld(Arc<TestHandlers>, HandlerName);
+
+impl Handlers for Withheld {
+    fn get(&self, tenant: &TenantId, name: &HandlerName) -> Option<Arc<dyn HandlerVersion>> {
+        self.0.get(tenant, name).filter(|_| *name != self.1)
+    }
+
+    fn is_withheld(&self, _tenant: &TenantId, name: &HandlerName) -> bool {
+        *name == self.1
+    }
+}
+
 impl Handlers for TestHandlers {
     fn get(&self, _tenant: &TenantId, name: &HandlerName) -> Option<Arc<dyn HandlerVersion>> {
         self.0.get(name).map(|handler| Arc::clone(handler) as Arc<dyn HandlerVersion>)

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,6 +32,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The lowest priority: calls come first.
 const NICENESS: i32 = 19;
+
+/// What the names of the private folders begin with.
+const FOLDER: &str = "voxtra-compile-";
+
+/// A folder as old as this is nobody's: no compilation takes so long.
+const STALE_AFTER: Duration = Duration::from_secs(3600);
+
+/// Folders that are looked at, at the most: the temporary folder is everybody's.
+const MAX_LOOKED_AT: usize = 10_000;
 
 /// A sentence of the child's is no longer.
 const SENTENCE_MAX_BYTES: u64 = 4 << 10;
@@ -276,7 +285,7 @@ impl Folder {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("voxtra-compile-{}-{count}-{:016x}", std::process::id(), u64::from_le_bytes(random));
+        let name = format!("{FOLDER}{}-{count}-{:016x}", std::process::id(), u64::from_le_bytes(random));
         let path = std::env::temp_dir().join(name);
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
@@ -287,6 +296,26 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Removes the folders that killed hosts of this user have left in the temporary folder. What cannot be removed stays.
+pub(crate) fn clear_stale(temporary: &Path, limits: &CompileLimits) {
+    let Ok(entries) = fs::read_dir(temporary) else { return };
+    let stale_after = STALE_AFTER.max(limits.time.saturating_mul(2));
+    for entry in entries.take(MAX_LOOKED_AT).flatten() {
+        let is_named_so = entry.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER));
+        if is_named_so && entry.metadata().is_ok_and(|metadata| is_stale(&metadata, stale_after)) {
+            // Nobody waits for it, and somebody else may be removing it.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// A folder, and not a link to one; its age is that of what was put there last.
+fn is_stale(metadata: &fs::Metadata, stale_after: Duration) -> bool {
+    let is_own = metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
+    let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
+    is_own && age.is_some_and(|age| age >= stale_after)
 }
 
 /// A child that does not outlive its compilation.
@@ -318,5 +347,28 @@ mod tests {
         for bad in ["", "1 2 3 4 5", "a 2 3 4 5 /x", "1 2 3 4 99999999999999999999 /x"] {
             assert_eq!(Request::parse(bad), None, "{bad}");
         }
+    }
+    #[test]
+    fn folders_that_killed_hosts_have_left_go_and_nothing_else_does() {
+        let temporary = Folder::new().unwrap();
+        let make = |name: &str, age: Duration| {
+            let path = temporary.0.join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("component.wasm"), b"left").unwrap();
+            let then = std::time::SystemTime::now() - age;
+            fs::File::open(&path).and_then(|folder| folder.set_modified(then)).unwrap();
+        };
+        let hours = |n: u64| Duration::from_secs(3600 * n);
+        make("voxtra-compile-1-0-00", hours(2));
+        make("voxtra-compile-2-0-00", Duration::from_secs(60));
+        make("elsewhere", hours(2));
+        std::os::unix::fs::symlink(temporary.0.join("elsewhere"), temporary.0.join("voxtra-compile-3-0-00")).unwrap();
+        clear_stale(&temporary.0, &CompileLimits::default());
+        let mut left: Vec<_> = fs::read_dir(&temporary.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["elsewhere", "voxtra-compile-2-0-00", "voxtra-compile-3-0-00"]);
+        assert!(temporary.0.join("elsewhere/component.wasm").exists());
+        clear_stale(&temporary.0, &CompileLimits { time: hours(1), ..CompileLimits::default() });
+        clear_stale(&temporary.0.join("gone"), &CompileLimits::default());
     }
 }

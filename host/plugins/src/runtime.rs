@@ -8,6 +8,7 @@ use voxtra_core::TenantId;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use crate::aside;
 use crate::bindings::v0_1;
 use crate::cache::Cache;
 use crate::meter::EPOCH_MS;
@@ -66,6 +67,9 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         v0_1::add_to_linker(&mut linker).map_err(engine_error)?;
         let cache = open_cache(&options, &engine);
+        if let Some(compiler) = &options.compiler {
+            aside::clear_stale(&std::env::temp_dir(), &compiler.limits);
+        }
         let stopped = Arc::new(AtomicBool::new(false));
         start_epochs(&engine, &stopped).map_err(RuntimeError::Thread)?;
         let tenants = Tenants::new(options.turns);

@@ -33,6 +33,9 @@ const STEPS: &[&str] = &["
 /// How often a host with calls says that it lives. An end that no event told is forgotten after at most two of these.
 const BEAT_EVERY: Duration = Duration::from_secs(10);
 
+/// Ends that may wait in memory for a database that refuses them.
+const MAX_UNKEPT: usize = 65_536;
+
 /// Why such a call has ended.
 const WHY: &str = "the host ended before the call did: it crashed or was killed";
 
@@ -102,6 +105,8 @@ struct Live {
     /// Of those, the ones of which nothing is left though no event has told their end: since the last beat, and before.
     over: Vec<CallId>,
     overdue: Vec<CallId>,
+    /// Those that are over and still have a row, because the database refused to remove it.
+    unkept: Vec<CallId>,
 }
 
 impl OpenCalls {
@@ -137,13 +142,34 @@ impl OpenCalls {
         }
     }
 
-    /// Writes what no webhook's event takes along. Never blocks.
-    pub(super) fn keep(&self, note: Note, call: &CallId) {
+    /// Writes what no webhook's event takes along. Never blocks. An end that cannot be written is tried again with each
+    /// beat: the next start would tell of a call that it was lost.
+    pub(super) fn keep(self: &Arc<Self>, note: Note, call: &CallId) {
+        let ended = matches!(note, Note::Over).then(|| vec![call.clone()]).unwrap_or_default();
         let id = call.clone();
-        let kept = self.database.write_later(move |tx| note.write(tx, id.as_str()), |_| {});
-        if let Err(error) = kept {
-            tracing::debug!(%call, %error, "what is known of a call that is up could not be kept");
+        self.write_later(ended, move |tx| note.write(tx, id.as_str()));
+    }
+
+    /// `ended` are the calls whose rows the job removes.
+    fn write_later(
+        self: &Arc<Self>,
+        ended: Vec<CallId>,
+        job: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send + 'static,
+    ) {
+        let (told, of) = (Arc::clone(self), ended.clone());
+        let told = move |kept: Result<(), DatabaseError>| {
+            let _ = kept.inspect_err(|error| told.not_kept(of, error));
+        };
+        if let Err(error) = self.database.write_later(job, told) {
+            self.not_kept(ended, &error);
         }
+    }
+
+    fn not_kept(&self, ended: Vec<CallId>, error: &DatabaseError) {
+        tracing::debug!(%error, "what is known of calls that are up could not be kept");
+        let mut live = self.live();
+        let room = MAX_UNKEPT.saturating_sub(live.unkept.len());
+        live.unkept.extend(ended.into_iter().take(room));
     }
 
     /// Nothing is left of a call. Its last events may still be on their way through filters, or have been dropped there.
@@ -163,26 +189,25 @@ impl OpenCalls {
         }
     }
 
-    fn beat_once(&self) {
+    fn beat_once(self: &Arc<Self>) {
         let forgotten: Vec<CallId> = {
             let mut live = self.live();
             let over = std::mem::take(&mut live.over);
             let overdue = std::mem::replace(&mut live.overdue, over);
-            let forgotten: Vec<_> = overdue.into_iter().filter(|call| live.open.remove(call)).collect();
+            let unkept = std::mem::take(&mut live.unkept);
+            let overdue = overdue.into_iter().filter(|call| live.open.remove(call));
+            let forgotten: Vec<_> = overdue.chain(unkept).collect();
             if forgotten.is_empty() && live.open.is_empty() {
                 return;
             }
             forgotten
         };
-        let job = move |tx: &Transaction<'_>| {
+        self.write_later(forgotten.clone(), move |tx| {
             for call in &forgotten {
                 remove(tx, call.as_str())?;
             }
-            tx.prepare_cached("INSERT OR REPLACE INTO host_alive VALUES (1, ?1)")?.execute([now_ms()])
-        };
-        if let Err(error) = self.database.write_later(job, |_| {}) {
-            tracing::debug!(%error, "the host's sign of life could not be kept");
-        }
+            tx.prepare_cached("INSERT OR REPLACE INTO host_alive VALUES (1, ?1)")?.execute([now_ms()]).map(drop)
+        });
     }
 
     /// Those of an earlier run, the oldest first. To be asked before there are calls of this one.
@@ -243,4 +268,29 @@ fn time(unix_ms: i64) -> SystemTime {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn event(kind: EventType) -> Event {
+        Event::new("1".into(), kind, "acme".into(), "c".into(), Map::new())
+    }
+
+    #[tokio::test]
+    async fn an_end_that_the_database_refuses_is_written_with_a_later_beat() {
+        let database = Database::in_memory().unwrap();
+        let calls = OpenCalls::open(database.clone()).await.unwrap();
+        let note = |kind| calls.keep(calls.note(&event(kind)).unwrap(), &"c".into());
+        note(EventType::CallStarted);
+        database.write(|tx| tx.execute("ALTER TABLE open_calls RENAME TO away", [])).await.unwrap();
+        note(EventType::CallEnded);
+        calls.beat_once();
+        database.write(|tx| tx.execute("ALTER TABLE away RENAME TO open_calls", [])).await.unwrap();
+        assert_eq!(calls.lost().await.unwrap().len(), 1, "the table was there");
+        calls.beat_once();
+        assert_eq!(calls.lost().await.unwrap(), []);
+    }
 }

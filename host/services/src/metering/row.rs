@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Row, Statement, params};
+use rusqlite::{Row, Statement, ToSql, params_from_iter};
 use serde::{Serialize, Serializer};
 use voxtra_core::{CallId, CallRecord, Direction, HandlerName, TenantId, Usage};
 
@@ -135,45 +135,21 @@ impl CallRow {
 
     /// Keeps it, with [`INSERT`] prepared.
     pub(super) fn insert(&self, insert: &mut Statement<'_>) -> rusqlite::Result<()> {
-        let [
-            cpu_us,
-            peak_memory_bytes,
-            host_calls,
-            log_bytes,
-            http_requests,
-            http_out_bytes,
-            http_in_bytes,
-            llm_tokens,
-            tts_characters,
-            stt_ms,
-            audio_in_bytes,
-            audio_out_bytes,
-        ] = usage::numbers(&self.usage);
-        let done = insert.execute(params![
-            self.call_id.as_str(),
-            self.tenant.as_str(),
-            self.handler.as_str(),
-            self.version,
-            self.direction.as_str(),
-            self.parent.as_ref().map(CallId::as_str),
-            unix_ms(self.started_at),
-            self.answered_at.map(unix_ms),
-            unix_ms(self.ended_at),
-            self.end_reason,
-            self.handler_failed,
-            cpu_us,
-            peak_memory_bytes,
-            host_calls,
-            log_bytes,
-            http_requests,
-            http_out_bytes,
-            http_in_bytes,
-            llm_tokens,
-            tts_characters,
-            stt_ms,
-            audio_in_bytes,
-            audio_out_bytes,
-        ]);
+        let used = usage::numbers(&self.usage);
+        let own: [&dyn ToSql; FIRST_NUMBER - 1] = [
+            &self.call_id.as_str(),
+            &self.tenant.as_str(),
+            &self.handler.as_str(),
+            &self.version,
+            &self.direction.as_str(),
+            &self.parent.as_ref().map(CallId::as_str),
+            &unix_ms(self.started_at),
+            &self.answered_at.map(unix_ms),
+            &unix_ms(self.ended_at),
+            &self.end_reason,
+            &self.handler_failed,
+        ];
+        let done = insert.execute(params_from_iter(own.into_iter().chain(used.iter().map(|n| n as &dyn ToSql))));
         done.map(drop)
     }
 }

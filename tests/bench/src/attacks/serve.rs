@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The first number of an attacker's leg; the generator's callers count from 0.
 const FIRST_ATTACKER: usize = 1_000_000;
+
+/// The events that a flood consists of; what attacks tell of themselves goes to no webhook.
+const FLOOD: &str = "flood";
 
 /// What a compiler may take: the bomb takes longer.
 const COMPILE_TIME: Duration = Duration::from_secs(1);
@@ -97,7 +100,7 @@ impl Scene {
         let runtime = Runtime::new(RuntimeOptions { traps_in_a_row: 0, ..RuntimeOptions::default() })?;
         let web = Web::open(&ATTACKER.into()).await?;
         let folder = TempDir::new("attacked")?;
-        let ends = Arc::new(Ends { waiting: Mutex::default(), outbox: web::outbox(&folder).await? });
+        let ends = Arc::new(Ends::with(web::outbox(&folder).await?));
         let options = HostOptions {
             handler_grace: Duration::from_millis(500),
             hook_limit: Duration::from_millis(500),
@@ -204,6 +207,9 @@ impl Scene {
             }
             sleep(PAUSE).await;
         }
+        while self.ends.unsent() > 0 && Instant::now() < until {
+            sleep(PAUSE).await;
+        }
         Ok(self.begun.load(Ordering::Relaxed))
     }
 }
@@ -284,10 +290,11 @@ impl Attacker {
     }
 }
 
-/// How calls have ended. What handlers tell goes to a webhook, too.
+/// How calls have ended. Handlers' own events go to a webhook, too.
 struct Ends {
     waiting: Mutex<HashMap<String, Waiting>>,
     outbox: WebhookSink,
+    emitted: AtomicU64,
 }
 
 struct Waiting {
@@ -296,6 +303,16 @@ struct Waiting {
 }
 
 impl Ends {
+    fn with(outbox: WebhookSink) -> Self {
+        Self { waiting: Mutex::default(), outbox, emitted: AtomicU64::new(0) }
+    }
+
+    /// Events that no webhook has got yet.
+    fn unsent(&self) -> u64 {
+        let stats = self.outbox.stats();
+        self.emitted.load(Ordering::Relaxed).saturating_sub(stats.delivered + stats.dead + stats.lost)
+    }
+
     fn expect(&self, id: &CallId) -> oneshot::Receiver<String> {
         let (ended, end) = oneshot::channel();
         self.lock().insert(id.to_string(), Waiting { told: Vec::new(), ended });
@@ -327,7 +344,10 @@ impl EventSink for Ends {
                 {
                     waiting.told.push(got);
                 }
-                self.outbox.emit(event);
+                if event.data.get("name").is_some_and(|name| name == FLOOD) {
+                    self.emitted.fetch_add(1, Ordering::Relaxed);
+                    self.outbox.emit(event);
+                }
             }
             _ => {}
         }

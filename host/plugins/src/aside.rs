@@ -23,6 +23,7 @@ use wasmtime::component::Component;
 use crate::load::Obstacle;
 use crate::options::RuntimeOptions;
 use crate::runtime;
+use crate::threads::half_of_the_processors;
 
 /// The variable in which the child finds what to do.
 pub const REQUEST: &str = "VOXTRA_COMPILE";
@@ -32,6 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// The lowest priority: calls come first.
 const NICENESS: i32 = 19;
+
+/// How many threads the child's compiler starts; that is its name in `rayon`, which the engine compiles with.
+const THREADS: &str = "RAYON_NUM_THREADS";
 
 /// What the names of the private folders begin with.
 const FOLDER: &str = "voxtra-compile-";
@@ -111,6 +115,7 @@ pub(crate) fn compile(aside: &Aside, options: &RuntimeOptions, wasm: &[u8]) -> R
 fn run(aside: &Aside, request: &Request) -> Result<std::process::ExitStatus, Obstacle> {
     let mut command = Command::new(&aside.program);
     command.args(&aside.args).env_clear().env(REQUEST, request.to_string()).current_dir(&request.folder);
+    command.env(THREADS, half_of_the_processors().to_string());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let failed = |error| {
         let program = aside.program.display();

@@ -21,8 +21,8 @@ pub struct RuntimeOptions {
     pub limits: Limits,
     /// How long a router or a filter may take for one answer, by the clock and in running time. Default 200 ms.
     pub rule_time: Duration,
-    /// Instances that may run on and on at one time, over all tenants: as many as the guests' runtime has threads. What
-    /// runs shortly is not counted. Default one for each processor.
+    /// Instances that may run on and on at one time, over all tenants: as many as the first lane has threads. What runs
+    /// shortly is not counted. Default one for each processor.
     pub turns: usize,
     /// So many traps of a handler version in a row are too many: for [`RuntimeOptions::trap_pause`] it makes no more
     /// instances. 0: never too many. Default 50, which is above what a session's own breaker takes.

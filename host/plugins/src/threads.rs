@@ -46,8 +46,11 @@ const MAX_REMEMBERED: usize = 1_024;
 /// How the threads of guests are set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuestThreads {
-    /// How many in each lane. Default one for each processor.
+    /// How many in the first lane. Default one for each processor.
     pub threads: usize,
+    /// How many in the second lane. Default one for every two processors: a frame that comes while they all compute finds a
+    /// processor free.
+    pub long_threads: usize,
     /// How far the first lane stands back, as `nice` counts: 0 (like everybody else) to 19 (only what nobody wants). Default
     /// 2: about two thirds of what a thread of the host gets.
     pub niceness: i32,
@@ -58,8 +61,14 @@ pub struct GuestThreads {
 impl Default for GuestThreads {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { threads, niceness: 2, long_niceness: 19 }
+        Self { threads, long_threads: half_of_the_processors(), niceness: 2, long_niceness: 19 }
     }
+}
+
+/// For those that compute at length, guests and compilers: a frame that comes meanwhile finds a processor free. The lowest
+/// priority alone is not enough for that, since the machine puts who computes aside with a delay.
+pub(crate) fn half_of_the_processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
 }
 
 impl GuestThreads {
@@ -69,7 +78,7 @@ impl GuestThreads {
     /// When the threads cannot be started. A priority that cannot be changed is no error: it costs punctuality only.
     pub fn start(self) -> io::Result<GuestRuntime> {
         let first = lane("voxtra-guest", self.threads, self.niceness)?;
-        let second = lane("voxtra-long", self.threads, self.long_niceness)?;
+        let second = lane("voxtra-long", self.long_threads, self.long_niceness)?;
         let lanes = Lanes::new(second.handle().clone(), self.threads);
         let guests = Guests { first: first.handle().clone(), lanes: Some(Arc::new(lanes)) };
         Ok(GuestRuntime { first, second, guests })
@@ -377,7 +386,7 @@ mod tests {
     #[test]
     fn guests_stand_back_and_nobody_else_does() {
         let before = getpriority_process(None).unwrap();
-        let guests = GuestThreads { threads: 1, niceness: 3, long_niceness: 7 }.start().unwrap();
+        let guests = GuestThreads { threads: 1, long_threads: 1, niceness: 3, long_niceness: 7 }.start().unwrap();
         let acme = TenantId::from("acme");
         let theirs = guests.guests().spawn_for(&acme, async {
             let first = getpriority_process(None).unwrap();

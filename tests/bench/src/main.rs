@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "\
 usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
+       voxtra-bench --echo CALLS
        voxtra-bench --sandbox
        voxtra-bench --handlers TENANTS
        voxtra-bench --swaps
@@ -30,6 +31,7 @@ usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
   --json       one JSON object instead of the table
   --calls N,…  how many echo calls at once                          [50,200,500]
   --seconds S  how long each echo run is measured                   [10]
+  --echo N     N echo calls at once, and nothing else
   --sandbox    instances and host calls, and nothing else; fails when an
                instance costs over 3 times what bare wasmtime's does
   --handlers N ten handlers in each of N tenants, and nothing else
@@ -45,6 +47,9 @@ usage: voxtra-bench [--json] [--calls 50,200,500] [--seconds S]
 
 VOXTRA_BIN names the host under real calls                          [target/release/voxtra]
 VOXTRA_GUESTS names the folder of built guests                      [target/guests]";
+
+/// How long each run of echo calls is measured.
+const SECONDS: u64 = 10;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -76,6 +81,10 @@ fn command() -> Result<()> {
         Some("serve-many") => many::serve(args),
         Some("--handlers") => {
             print!("{}", report::many_table(&many::measure(&minimal(), count(args.next())?, many::HANDLERS)?));
+            Ok(())
+        }
+        Some("--echo") => {
+            print!("{}", report::echo_table(&echo::measure(count(args.next())?, SECONDS)?));
             Ok(())
         }
         Some("--sandbox") => {
@@ -121,7 +130,7 @@ fn run(options: &Options) -> Result<()> {
 }
 
 fn parse(args: impl Iterator<Item = String>) -> Result<Options> {
-    let mut options = Options { json: false, calls: vec![50, 200, 500], seconds: 10 };
+    let mut options = Options { json: false, calls: vec![50, 200, 500], seconds: SECONDS };
     let mut args = args;
     while let Some(arg) = args.next() {
         match arg.as_str() {

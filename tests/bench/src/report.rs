@@ -64,12 +64,7 @@ impl Report {
         let s = &self.sandbox;
         let mut table = sandbox_table(s);
         for e in &self.echo {
-            table += &format!("{} echo calls\n", e.calls);
-            table += &row("  delay, us p50", e.host.delay_us_p50 as f64, e.bare.delay_us_p50 as f64, 0);
-            table += &row("  delay, us p99", e.host.delay_us_p99 as f64, e.bare.delay_us_p99 as f64, 0);
-            table += &row("  CPU a call, % of a core", e.host.cpu_percent_per_call, e.bare.cpu_percent_per_call, 4);
-            table += &counts("  late frames (over 40 ms)", &e.host, &e.bare, |side| side.late_frames);
-            table += &counts("  dropped frames", &e.host, &e.bare, |side| side.dropped_frames);
+            table += &echo_table(e);
         }
         table += &format!("{:<34}{:>12}\n", "memory a call, bytes", self.memory_bytes_per_call());
         let (c, w) = (&self.setup, &self.webhooks);
@@ -122,6 +117,16 @@ pub(crate) fn many_table(many: &Many) -> String {
     ] {
         table += &format!("{what:<34}{figure:>12}\n");
     }
+    table
+}
+
+pub(crate) fn echo_table(echo: &Echo) -> String {
+    let mut table = format!("{} echo calls\n", echo.calls);
+    table += &row("  delay, us p50", echo.host.delay_us_p50 as f64, echo.bare.delay_us_p50 as f64, 0);
+    table += &row("  delay, us p99", echo.host.delay_us_p99 as f64, echo.bare.delay_us_p99 as f64, 0);
+    table += &row("  CPU a call, % of a core", echo.host.cpu_percent_per_call, echo.bare.cpu_percent_per_call, 4);
+    table += &counts("  late frames (over 40 ms)", &echo.host, &echo.bare, |side| side.late_frames);
+    table += &counts("  dropped frames", &echo.host, &echo.bare, |side| side.dropped_frames);
     table
 }
 

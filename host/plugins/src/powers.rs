@@ -106,3 +106,37 @@ pub(crate) const ALL: &[Power] = &[
     anywhere("draw random numbers", "wasi:random/random"),
     anywhere("ask for files, of which it finds none", "wasi:filesystem/types"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What tells a component nothing but how its own call is, and what another function has given it.
+    const NO_POWER: [&str; 6] = ["state", "duration-ms", "upgrade-pending", "inherited", "record-pause", "record-stop"];
+
+    #[test]
+    fn every_verb_of_the_contract_is_told_in_plain_words() {
+        let contract = include_str!("../../../wit/v0.1/call-session.wit");
+        let call = contract.split("resource call {").nth(1).and_then(|rest| rest.split("\n  }").next());
+        let verbs: Vec<_> =
+            call.iter().flat_map(|call| call.lines()).filter_map(|line| line.split_once(": func(")).collect();
+        assert!(verbs.len() > 30, "{verbs:?}");
+        for (verb, _) in verbs {
+            let verb = verb.trim();
+            let function = format!("[method]call.{verb}");
+            let is_told = ALL.iter().any(|power| power.is_in(CALL) && power.needs(&function));
+            assert_ne!(is_told, NO_POWER.contains(&verb), "{verb}: which of `ALL` does it belong to?");
+        }
+    }
+
+    #[test]
+    fn every_function_that_is_told_is_in_the_contract() {
+        let contract = include_str!("../../../wit/v0.1/call-session.wit");
+        for function in
+            ALL.iter().filter(|power| power.interface.starts_with("voxtra:")).flat_map(|power| power.functions)
+        {
+            let name = function.rsplit('.').next().unwrap_or(function);
+            assert!(contract.contains(&format!(" {name}: func(")), "{function}");
+        }
+    }
+}

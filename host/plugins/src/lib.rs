@@ -36,7 +36,7 @@ mod trial;
 mod turns;
 
 pub use aside::{Aside, CompileLimits, compile_as_child};
-pub use catalog::{Catalog, CatalogError};
+pub use catalog::Catalog;
 pub use host::{BridgeHost, CallHost, Inherited, SharedCall, SnoopHost, TenantHost};
 pub use imports::Kind;
 pub use inspect::Inspection;

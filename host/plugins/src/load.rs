@@ -322,13 +322,6 @@ fn wrong_kind(found: Kind, wanted: Kind) -> String {
     )
 }
 
-/// What the end of a file's name says that it is; `None` when it is somebody's notes.
-pub(crate) fn kind_of_file(path: &Path) -> Option<Kind> {
-    let name = path.file_name()?.to_str()?;
-    // The longer endings first: a handler's is the end of all.
-    [Kind::Router, Kind::Filter, Kind::Handler].into_iter().find(|kind| name.ends_with(kind.suffix()))
-}
-
 /// The component's name: the file's, which people and routes write, so it holds nothing odd.
 fn component_name(kind: Kind, path: &Path) -> Result<HandlerName, String> {
     let file_name = path.file_name().and_then(|s| s.to_str()).unwrap_or_default();
@@ -426,11 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_file_name_says_what_it_is() {
-        assert_eq!(kind_of_file(Path::new("t/vip.router.wasm")), Some(Kind::Router));
-        assert_eq!(kind_of_file(Path::new("t/redact.filter.wasm")), Some(Kind::Filter));
-        assert_eq!(kind_of_file(Path::new("t/router.wasm")), Some(Kind::Handler));
-        assert_eq!(kind_of_file(Path::new("t/notes.txt")), None);
+    fn the_end_of_a_file_name_is_not_the_components() {
         let name = component_name(Kind::Router, Path::new("t/10-vip.router.wasm")).unwrap();
         assert_eq!(name.as_str(), "10-vip");
     }

@@ -10,8 +10,8 @@ use voxtra_core::verbs::{BatchRequest, BatchStatus, LogLevel};
 use voxtra_core::{BoxFuture, CallError, CallInfo, TenantId};
 use voxtra_plugins::fake::{FakeCall, FakeTenant, Journal};
 use voxtra_plugins::{
-    CallHost, Catalog, ComponentLog, FilterComponent, OutgoingEvent, RouterComponent, RuleFailure, Runtime,
-    RuntimeOptions, TenantHost, TrapKind, Verdict,
+    CallHost, ComponentLog, FilterComponent, OutgoingEvent, RouterComponent, RuleFailure, Runtime, RuntimeOptions,
+    TenantHost, TrapKind, Verdict,
 };
 
 /// The folder of the built guests, as for every test of the workspace.
@@ -246,31 +246,18 @@ fn a_component_of_two_kinds_is_refused() {
 }
 
 #[test]
-fn a_directory_has_its_rules_in_the_order_of_their_names() {
+fn a_component_of_another_kind_than_its_name_says_is_refused() {
     let dir = std::env::temp_dir().join(format!("voxtra-rules-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(dir.join("acme")).unwrap();
-    let router = wat::parse_str(router_text("", "")).unwrap();
-    let filter = wat::parse_str(filter_text("")).unwrap();
-    for (name, wasm) in [
-        ("20-b.router.wasm", &router),
-        ("10-a.router.wasm", &router),
-        ("acme/x.filter.wasm", &filter),
-        ("acme/y.router.wasm", &filter),
-        ("acme/z.wasm", &router),
-    ] {
-        std::fs::write(dir.join(name), wasm).unwrap();
-    }
-    let (catalog, errors) = Catalog::load_dir(&runtime(), &dir).unwrap();
-    let names: Vec<_> = catalog.routers(&TenantId::default()).iter().map(|r| r.name().to_string()).collect();
-    assert_eq!(names, ["10-a", "20-b"]);
-    assert!(catalog.filters(&TenantId::default()).is_empty());
-    let acme = TenantId::from("acme");
-    assert_eq!((catalog.routers(&acme).len(), catalog.filters(&acme).len()), (0, 1));
-    assert_eq!(catalog.handlers().count(), 0);
-    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    assert!(errors[0].contains("y.router.wasm: it is a filter where a router is wanted"), "{errors:?}");
-    assert!(errors[1].contains("z.wasm: it is a router where a handler is wanted"), "{errors:?}");
+    std::fs::create_dir_all(&dir).unwrap();
+    let (filter, router) = (dir.join("y.router.wasm"), dir.join("z.wasm"));
+    std::fs::write(&filter, wat::parse_str(filter_text("")).unwrap()).unwrap();
+    std::fs::write(&router, wat::parse_str(router_text("", "")).unwrap()).unwrap();
+    let (runtime, acme) = (runtime(), TenantId::from("acme"));
+    let why = runtime.load_router_file(&acme, &filter).unwrap_err().to_string();
+    assert!(why.contains("y.router.wasm: it is a filter where a router is wanted"), "{why}");
+    let why = runtime.load_file(&acme, &router).unwrap_err().to_string();
+    assert!(why.contains("z.wasm: it is a router where a handler is wanted"), "{why}");
     std::fs::remove_dir_all(dir).unwrap();
 }
 

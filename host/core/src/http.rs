@@ -1,8 +1,8 @@
 //! The port of handlers' HTTP: what whoever binds it (the contract's own function, `wasi:http`) and whoever sends it agree
 //! on.
 //!
-//! It names neither a client library nor a policy. One [`Http`] is one call's: whose requests these are is fixed when it
-//! is made ([`HttpOut`]) and never an argument.
+//! It names neither a client library nor a policy. One [`Http`] is one handler's of one call: whose requests these are is fixed
+//! when it is made ([`HttpOut`], [`CallHttp`]) and never an argument.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,12 +18,21 @@ const CAPABILITY: &str = Capability::Http.as_str();
 
 /// The way out for handlers' HTTP.
 pub trait HttpOut: Send + Sync {
-    /// The way out of one call: of this tenant's, and with what this handler of it allows itself. A tenant, or a handler,
-    /// that nobody knows may send nothing. Never blocks.
-    fn of_call(&self, tenant: &TenantId, handler: &HandlerName) -> Arc<dyn Http>;
+    /// The way out of one call of this tenant's. A tenant that nobody knows may send nothing. Never blocks.
+    fn of_call(&self, tenant: &TenantId) -> Arc<dyn CallHttp>;
 }
 
-/// Sends one call's requests.
+/// One call's way out, whoever has the call: what is limited or counted by the call is so over all of its handlers.
+pub trait CallHttp: Send + Sync {
+    /// With what this handler allows itself now; from then on that stays. So it is asked anew for each version of a handler
+    /// that has the call. A handler that nobody knows may send nothing. Never blocks.
+    fn of_handler(&self, handler: &HandlerName) -> Arc<dyn Http>;
+
+    /// What the call has used so far, by all of its handlers.
+    fn usage(&self) -> HttpUsage;
+}
+
+/// Sends the requests of one call's handler.
 pub trait Http: Send + Sync {
     /// Sends one request and returns the whole answer, whatever its status. Nothing is sent, and no name looked up, before
     /// everything that can be checked was. It returns within the total time of the policy; dropping the future breaks the
@@ -32,9 +41,6 @@ pub trait Http: Send + Sync {
     /// # Errors
     /// [`HttpError`]: which rule refused it, or what failed.
     fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>>;
-
-    /// What this call has used so far.
-    fn usage(&self) -> HttpUsage;
 }
 
 /// A request as a guest made it: nothing in it has been checked.
@@ -305,8 +311,21 @@ impl FakeHttp {
 
 /// The same way out for every call, in tests.
 impl HttpOut for Arc<FakeHttp> {
-    fn of_call(&self, _tenant: &TenantId, _handler: &HandlerName) -> Arc<dyn Http> {
-        Arc::<FakeHttp>::clone(self)
+    fn of_call(&self, _tenant: &TenantId) -> Arc<dyn CallHttp> {
+        Arc::new(FakeCallHttp(Arc::clone(self)))
+    }
+}
+
+struct FakeCallHttp(Arc<FakeHttp>);
+
+impl CallHttp for FakeCallHttp {
+    fn of_handler(&self, _handler: &HandlerName) -> Arc<dyn Http> {
+        Arc::<FakeHttp>::clone(&self.0)
+    }
+
+    fn usage(&self) -> HttpUsage {
+        let requests = u64::try_from(self.0.inner().asked.len()).unwrap_or(u64::MAX);
+        HttpUsage { requests, ..HttpUsage::default() }
     }
 }
 
@@ -317,11 +336,6 @@ impl Http for FakeHttp {
         let none = || Err(HttpError::new(Reason::Off, "the fake was told no answer; tell it one"));
         let answer = inner.answers.pop_front().unwrap_or_else(none);
         Box::pin(std::future::ready(answer))
-    }
-
-    fn usage(&self) -> HttpUsage {
-        let requests = u64::try_from(self.inner().asked.len()).unwrap_or(u64::MAX);
-        HttpUsage { requests, ..HttpUsage::default() }
     }
 }
 

@@ -25,7 +25,7 @@ pub use call::{CallInfo, CallState, Direction, EndReason, HangupCause};
 pub use capability::{Capabilities, Capability};
 pub use error::CallError;
 pub use event::{Event, EventSink, EventType};
-pub use http::{Http, HttpOut};
+pub use http::{CallHttp, Http, HttpOut};
 pub use ids::{BridgeId, CallId, HandlerName, PlaybackId, RecordingId, SnoopId, TenantId};
 pub use media::{AudioSink, AudioSource, Frame, MediaLink};
 pub use metering::{CallRecord, MeterSink, Usage};

@@ -28,4 +28,4 @@ pub use policy::{EgressLimits, EgressPolicy, Narrowing};
 pub use resolver::{FakeResolver, Resolver, SystemResolver};
 pub use rustls::pki_types::CertificateDer;
 pub use secret::{Secret, SecretError, Secrets};
-pub use voxtra_core::http::{FakeHttp, Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Kind, Reason};
+pub use voxtra_core::http::{CallHttp, FakeHttp, Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Kind, Reason};

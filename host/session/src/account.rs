@@ -3,12 +3,12 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::sync::Notify;
 use voxtra_core::media::LinkClosed;
-use voxtra_core::{AudioSink, AudioSource, Frame, HandlerName, Http, HttpOut, MediaLink, TenantId, Usage};
+use voxtra_core::{AudioSink, AudioSource, CallHttp, Frame, HttpOut, MediaLink, TenantId, Usage};
 
 use crate::handlers::HandlerInstance;
 use crate::pressure::Pressure;
@@ -23,8 +23,8 @@ pub(crate) struct Account {
     settled: Notify,
     log_bytes: AtomicU64,
     audio: Arc<AudioBytes>,
-    /// Of each handler that has sent something; a call has few of them.
-    http: Mutex<Vec<(HandlerName, Arc<dyn Http>)>>,
+    /// Made when something is sent: most calls send nothing.
+    http: OnceLock<Arc<dyn CallHttp>>,
     handler_failed: AtomicBool,
 }
 
@@ -50,15 +50,9 @@ impl Account {
         }
     }
 
-    /// The call's way out for a handler's HTTP: the same for all of its instances, so that the call's limits are the call's.
-    pub(crate) fn http(&self, out: &dyn HttpOut, tenant: &TenantId, handler: &HandlerName) -> Arc<dyn Http> {
-        let mut ways = self.http.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, way)) = ways.iter().find(|(name, _)| name == handler) {
-            return Arc::clone(way);
-        }
-        let way = out.of_call(tenant, handler);
-        ways.push((handler.clone(), Arc::clone(&way)));
-        way
+    /// The call's way out for HTTP: the same for all of its handlers, so that the call's limits are the call's.
+    pub(crate) fn http(&self, out: &dyn HttpOut, tenant: &TenantId) -> &dyn CallHttp {
+        self.http.get_or_init(|| out.of_call(tenant)).as_ref()
     }
 
     /// A handler of the call failed.
@@ -87,7 +81,7 @@ impl Account {
             audio_out_bytes: self.audio.given.load(Ordering::Relaxed),
             ..Usage::default()
         });
-        for (_, way) in self.http.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        if let Some(way) = self.http.get() {
             let sent = way.usage();
             total.add(&Usage {
                 http_requests: sent.requests,

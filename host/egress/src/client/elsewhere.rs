@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use voxtra_core::BoxFuture;
-use voxtra_core::http::{Http, HttpError, HttpRequest, HttpResponse, HttpUsage, Reason};
+use voxtra_core::http::{Http, HttpError, HttpRequest, HttpResponse, Reason};
 
 use super::CallEgress;
 
@@ -29,10 +29,6 @@ impl Http for Elsewhere {
             let lost = || HttpError::new(Reason::Response, "the host lost the request; this is a fault of the host");
             (&mut asked.0).await.unwrap_or_else(|_| Err(lost()))
         })
-    }
-
-    fn usage(&self) -> HttpUsage {
-        self.way.usage()
     }
 }
 

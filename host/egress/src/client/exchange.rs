@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{Call, TenantRules};
 use crate::gate::{Counters, Permit};
 use crate::headers::{self, Header, Method};
-use crate::policy::{EgressLimits, EgressPolicy};
+use crate::policy::{EgressLimits, EgressPolicy, Narrowing};
 use crate::port::{HttpError, HttpRequest, HttpResponse, Reason};
 use crate::secret;
 use crate::target::{Host, Scheme, Target};
@@ -25,8 +25,13 @@ const ANSWER_HEADERS_MAX_BYTES: usize = 64 << 10;
 const ADDRESSES_TRIED: usize = 8;
 
 /// Sends a request by these rules and reads the answer.
-pub(super) async fn run(call: &Call, rules: &TenantRules, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-    let policy = rules.policy.narrowed_by(&call.narrowing);
+pub(super) async fn run(
+    call: &Call,
+    narrowing: &Narrowing,
+    rules: &TenantRules,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let policy = rules.policy.narrowed_by(narrowing);
     let redirects = request.redirects.min(policy.limits().redirects).min(EgressLimits::REDIRECTS_MAX);
     let limit = request.timeout.unwrap_or(Duration::MAX).min(policy.limits().total_time);
     let hop = Hop::read(request, &policy)?;

@@ -134,12 +134,11 @@ impl Egress {
     pub fn call(&self, id: &TenantId, narrowing: Arc<Narrowing>) -> CallEgress {
         let call = Call {
             tenant: self.tenant(id),
-            narrowing,
             gate: Arc::default(),
             bucket: Bucket::default(),
             counters: Counters::default(),
         };
-        CallEgress { call: Arc::new(call) }
+        CallEgress { call: Arc::new(call), narrowing }
     }
 
     /// What every tenant has used.
@@ -230,7 +229,6 @@ impl Tenant {
 /// One call.
 struct Call {
     tenant: Arc<Tenant>,
-    narrowing: Arc<Narrowing>,
     gate: Arc<Gate>,
     /// For a rate that the handler narrows; the tenant's has its own.
     bucket: Bucket,
@@ -241,14 +239,28 @@ struct Call {
 #[derive(Clone)]
 pub struct CallEgress {
     call: Arc<Call>,
+    narrowing: Arc<Narrowing>,
+}
+
+impl CallEgress {
+    /// The same call with what another handler of it narrows: what is limited and counted by the call goes on.
+    #[must_use]
+    pub fn narrowed(&self, narrowing: Arc<Narrowing>) -> Self {
+        Self { call: self.call.clone(), narrowing }
+    }
+
+    /// What the call has used so far, by all of its handlers.
+    pub fn usage(&self) -> HttpUsage {
+        self.call.counters.usage()
+    }
 }
 
 impl Http for CallEgress {
     fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
-        let call = self.call.clone();
+        let (call, narrowing) = (self.call.clone(), self.narrowing.clone());
         Box::pin(async move {
             let rules = call.tenant.rules();
-            let result = exchange::run(&call, &rules, request).await;
+            let result = exchange::run(&call, &narrowing, &rules, request).await;
             result.map_err(|mut error| {
                 rules.secrets.blank_sentence(error.sentence_mut());
                 call.tenant.counters.error(&error);
@@ -257,10 +269,6 @@ impl Http for CallEgress {
                 error
             })
         })
-    }
-
-    fn usage(&self) -> HttpUsage {
-        self.call.counters.usage()
     }
 }
 

@@ -136,6 +136,20 @@ async fn a_handlers_own_rate_holds_for_its_call() {
 }
 
 #[tokio::test]
+async fn a_calls_requests_are_counted_over_all_of_its_handlers() {
+    let server = Server::start(OPEN, |_| ok("")).await;
+    let (world, origin) = world(&server, EgressLimits { requests_per_call: 2, ..limits() });
+    let first = world.call();
+    assert_eq!(first.send(get(&format!("{origin}/v1"))).await.unwrap().status, 200);
+    let allow = Some(entries(&[format!("{origin}/v2")]));
+    let second = first.narrowed(Arc::new(Narrowing { allow, ..Narrowing::default() }));
+    assert_eq!(second.send(get(&format!("{origin}/v1"))).await.unwrap_err().reason(), Reason::Path);
+    assert_eq!(second.send(get(&format!("{origin}/v2"))).await.unwrap().status, 200);
+    assert_eq!(second.send(get(&format!("{origin}/v2"))).await.unwrap_err().reason(), Reason::CallRequests);
+    assert_eq!((first.usage(), second.usage().requests), (second.usage(), 2));
+}
+
+#[tokio::test]
 async fn a_handler_reaches_only_what_its_manifest_leaves() {
     let server = Server::start(OPEN, |_| ok("")).await;
     let (world, origin) = world(&server, limits());

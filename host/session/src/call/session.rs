@@ -1,7 +1,7 @@
 //! The call that one handler is given.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use voxtra_core::verbs::{
     RecordOptions, RecordingInfo, SnoopOptions,
 };
 use voxtra_core::{
-    BoxFuture, CallError, CallInfo, CallState, Capabilities, Capability, HandlerName, HangupCause, HttpOut, MediaLink,
-    PlaybackId, RecordingId,
+    BoxFuture, CallError, CallInfo, CallState, Capabilities, Capability, HandlerName, HangupCause, Http, HttpOut,
+    MediaLink, PlaybackId, RecordingId,
 };
 use voxtra_plugins::host::{BridgeHost, CallHost, Inherited, SharedCall, SnoopHost, TenantHost};
 
@@ -37,6 +37,8 @@ pub(crate) struct SessionCall {
     tenant: Arc<dyn TenantHost>,
     dialling: Arc<Dialling>,
     http: Option<Arc<dyn HttpOut>>,
+    /// As this handler's manifest leaves it, since the first request.
+    own_http: OnceLock<Arc<dyn Http>>,
     /// Of the handler that is given the call.
     capabilities: Capabilities,
     /// Whether the call is this handler's.
@@ -58,6 +60,7 @@ impl SessionCall {
             tenant: narrowed(host.tenant(&shared.info.tenant), capabilities),
             dialling: Arc::clone(&host.dialling),
             http: host.ports.http.clone(),
+            own_http: OnceLock::new(),
             capabilities,
             tenure: shared.tenure(),
             inherited: Mutex::default(),
@@ -306,7 +309,9 @@ impl CallHost for SessionCall {
             self.capabilities.check(Capability::Http)?;
             let missing = "there is no way out for HTTP here; `voxtra start` is one, for what tenant.toml allows";
             let out = self.http.as_ref().ok_or_else(|| CallError::NotConfigured(missing.to_owned()))?;
-            let way = self.shared.account.http(out.as_ref(), &self.shared.info.tenant, &self.handler);
+            self.acts()?;
+            let (account, tenant) = (&self.shared.account, &self.shared.info.tenant);
+            let way = self.own_http.get_or_init(|| account.http(out.as_ref(), tenant).of_handler(&self.handler));
             match tokio::time::timeout(HTTP_LIMIT, way.send(request)).await {
                 Ok(answer) => Ok(answer?),
                 Err(_) => Err(CallError::Timeout),

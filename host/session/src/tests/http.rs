@@ -1,13 +1,14 @@
 //! Handlers' requests over HTTP: who may, through which way out, and what is counted.
 
 use bytes::Bytes;
-use voxtra_core::http::{FakeHttp, Http, HttpError, HttpOut, HttpRequest, HttpResponse, HttpUsage, Reason};
+use voxtra_core::http::{CallHttp, FakeHttp, Http, HttpError, HttpOut, HttpRequest, HttpResponse, HttpUsage, Reason};
 use voxtra_core::metering::FakeMeter;
 use voxtra_core::{CallError, Capability};
 use voxtra_plugins::Outcome;
 use voxtra_plugins::fake::FakeCall;
 use voxtra_plugins::host::CallHost;
 
+use super::versions::{Version, put, until_upgrade};
 use super::*;
 use crate::options::Then;
 
@@ -20,32 +21,37 @@ fn ok(body: &'static str) -> HttpResponse {
 }
 
 /// Gives each call a way out of its own, and remembers whose it is.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Ways {
-    of: Mutex<Vec<(String, String)>>,
+    calls: Arc<AtomicUsize>,
+    of: Arc<Mutex<Vec<(String, String)>>>,
     fake: Arc<FakeHttp>,
     never_answers: bool,
 }
 
-struct Way {
-    fake: Arc<FakeHttp>,
-    never_answers: bool,
-}
+struct Way(Ways, TenantId);
 
 impl HttpOut for Ways {
-    fn of_call(&self, tenant: &TenantId, handler: &HandlerName) -> Arc<dyn Http> {
-        self.of.lock().unwrap().push((tenant.to_string(), handler.to_string()));
-        Arc::new(Way { fake: Arc::clone(&self.fake), never_answers: self.never_answers })
+    fn of_call(&self, tenant: &TenantId) -> Arc<dyn CallHttp> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Way(self.clone(), tenant.clone()))
     }
 }
 
-impl Http for Way {
-    fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
-        if self.never_answers { Box::pin(std::future::pending()) } else { self.fake.send(request) }
+impl CallHttp for Way {
+    fn of_handler(&self, handler: &HandlerName) -> Arc<dyn Http> {
+        self.0.of.lock().unwrap().push((self.1.to_string(), handler.to_string()));
+        Arc::new(self.0.clone())
     }
 
     fn usage(&self) -> HttpUsage {
         HttpUsage { requests: 2, errors: 1, in_bytes: 300, out_bytes: 40 }
+    }
+}
+
+impl Http for Ways {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpResponse, HttpError>> {
+        if self.never_answers { Box::pin(std::future::pending()) } else { self.fake.send(request) }
     }
 }
 
@@ -106,6 +112,7 @@ async fn a_request_goes_out_as_it_was_made_and_its_answer_or_refusal_comes_back(
     assert_eq!(ways.fake.asked(), [get(), get()]);
     let of = ("default".to_owned(), "default".to_owned());
     assert_eq!(*ways.of.lock().unwrap(), [of.clone(), of], "one for each call");
+    assert_eq!(ways.calls.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,8 +132,84 @@ async fn after_a_hand_over_requests_are_the_new_handlers_and_all_are_counted() {
     kit.host.idle().await;
     let of: Vec<_> = ways.of.lock().unwrap().iter().map(|(_, handler)| handler.clone()).collect();
     assert_eq!(of, ["default", "second"]);
+    assert_eq!(ways.calls.load(Ordering::Relaxed), 1, "what a call may send is the call's, over its handlers");
     let usage = meter.records()[0].usage;
-    assert_eq!((usage.http_requests, usage.http_out_bytes, usage.http_in_bytes), (4, 80, 600));
+    assert_eq!((usage.http_requests, usage.http_out_bytes, usage.http_in_bytes), (2, 40, 300));
+}
+
+/// Sends one request, and goes over when it is told to.
+fn sends_then_goes_over(capabilities: Capabilities, notes: &Notes) -> Version {
+    let notes = notes.clone();
+    let old = Version::new("old", move |call| {
+        let notes = notes.clone();
+        async move {
+            notes.add(call.http_send(get()).await.map(|answer| answer.status).map_err(|error| error.kind()));
+            until_upgrade(&call, &notes).await
+        }
+    });
+    Version { capabilities, ..old }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_upgrade_the_new_versions_manifest_says_whether_it_may_send() {
+    let (all, none) = (Capabilities::ALL, Capabilities::ALL.without(Capability::Http));
+    let (may, may_not) = ("Ok(200)", "Err(\"denied\")");
+    for (before, after, told, ways_of) in
+        [(all, none, [may, may_not], 1), (none, all, [may_not, may], 1), (all, all, [may, may], 2)]
+    {
+        let (ways, notes) = (Arc::<Ways>::default(), Notes::default());
+        (0..2).for_each(|_| ways.fake.answer(Ok(ok("gold"))));
+        let kit = kit(&ways, []);
+        put(&kit, &sends_then_goes_over(before, &notes));
+        let seen = notes.clone();
+        let new = Version::new("new", |_| async { trap() }).restores(move |call, _| {
+            let seen = seen.clone();
+            async move {
+                seen.add(call.http_send(get()).await.map(|answer| answer.status).map_err(|error| error.kind()));
+                Outcome::Returned
+            }
+        });
+        kit.call("c1");
+        settle().await;
+        put(&kit, &Version { capabilities: after, ..new });
+        kit.host.idle().await;
+        assert_eq!(notes.all(), told);
+        assert_eq!(kit.said(EventType::HandlerUpgraded, "version"), "new");
+        // The manifest is asked anew, and what the call has sent stays counted.
+        assert_eq!((ways.of.lock().unwrap().len(), ways.calls.load(Ordering::Relaxed)), (ways_of, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_a_verb_of_who_has_the_call_and_of_nobody_else() {
+    let (ways, notes) = (Arc::<Ways>::default(), Notes::default());
+    (0..2).for_each(|_| ways.fake.answer(Ok(ok("gold"))));
+    let kit = kit(&ways, []);
+    let kept: Arc<Mutex<Option<SharedCall>>> = Arc::default();
+    let (old, keeps) = (sends_then_goes_over(Capabilities::ALL, &notes), Arc::clone(&kept));
+    let script = Arc::clone(&old.script);
+    let old = Version {
+        script: Arc::new(move |call| {
+            *keeps.lock().unwrap() = Some(Arc::clone(&call));
+            script(call)
+        }),
+        ..old
+    };
+    put(&kit, &old);
+    let new = Version::new("new", |_| async { trap() }).restores(|call, _| async move {
+        call.http_send(get()).await.unwrap();
+        std::future::pending().await
+    });
+    let leg = kit.call("c1");
+    settle().await;
+    put(&kit, &new);
+    sleep(9 * SECOND).await;
+    assert_eq!(kit.host.calls()[0].version, "new", "it has done something, and so has the call");
+    let late = kept.lock().unwrap().take().unwrap();
+    assert_eq!(late.http_send(get()).await.unwrap_err(), CallError::HungUp);
+    assert_eq!(ways.fake.asked().len(), 2);
+    hang_up(&leg);
+    kit.host.idle().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,6 +17,9 @@ pub(super) struct Version {
     pub(super) save: Save,
     pub(super) restore: Restore,
     pub(super) succession: Succession,
+    /// What its manifest leaves.
+    pub(super) capabilities: Capabilities,
+    pub(super) limits: VersionLimits,
     pub(super) starts: bool,
     /// There is no room for so many times.
     pub(super) busy: Arc<AtomicUsize>,
@@ -39,6 +42,8 @@ impl Version {
             save: Arc::new(|| Box::pin(async { Ok(Some(b"state".to_vec())) })),
             restore: Arc::new(|_, _| Box::pin(async { Outcome::Error("it was not expected".into()) })),
             succession: MID_CALL,
+            capabilities: Capabilities::ALL,
+            limits: VersionLimits::default(),
             starts: true,
             busy: Arc::default(),
             up: Arc::default(),
@@ -94,6 +99,14 @@ impl HandlerVersion for Version {
 
     fn succession(&self) -> Succession {
         self.succession
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn limits(&self) -> VersionLimits {
+        self.limits
     }
 
     fn start(&self, call: SharedCall) -> BoxFuture<'_, Result<Box<dyn HandlerInstance>, StartError>> {

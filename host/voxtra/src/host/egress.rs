@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Handle;
-use voxtra_core::http::{Http, HttpOut};
+use voxtra_core::http::{CallHttp, Http, HttpOut, HttpUsage};
 use voxtra_core::{HandlerName, TenantId};
 use voxtra_directory::{Directory, HttpLimits, TenantPlan};
 use voxtra_egress::{
-    AllowEntry, AllowedNetwork, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing, Network,
-    OperatorNetworks, Secrets, TenantCounters, TenantRules, certificates_of_pem,
+    AllowEntry, AllowedNetwork, CallEgress, Egress, EgressLimits, EgressOptions, EgressPolicy, EntryError, Narrowing,
+    Network, OperatorNetworks, Secrets, TenantCounters, TenantRules, certificates_of_pem,
 };
 
 use crate::config::{self, Config, ConfigError};
@@ -26,13 +26,15 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Above it a call's session waits no longer for an answer.
 const MAX_TOTAL_MS: u32 = 110_000;
 
+/// What each handler that is there takes away from its tenant's rules.
+type Narrowings = RwLock<HashMap<TenantId, HashMap<HandlerName, Arc<Narrowing>>>>;
+
 /// The way out of all handlers.
 pub(crate) struct HandlersHttp {
     egress: Egress,
     /// Values that the operator has written, by tenant.
     secrets: BTreeMap<TenantId, Secrets>,
-    /// What each handler that is there takes away from its tenant's rules.
-    handlers: RwLock<HashMap<TenantId, HashMap<HandlerName, Arc<Narrowing>>>>,
+    handlers: Arc<Narrowings>,
     /// Secrets that a tenant names and that have no value.
     missing: Mutex<BTreeSet<(TenantId, String)>>,
     /// Where requests run: nothing that a guest does delays them.
@@ -52,14 +54,14 @@ impl HandlersHttp {
         Ok(Self {
             secrets: secrets(config)?,
             egress: Egress::new(options).context("handlers' HTTP cannot be set up")?,
-            handlers: RwLock::default(),
+            handlers: Arc::default(),
             missing: Mutex::default(),
             runtime: runtime.clone(),
         })
     }
 
     /// From now on tenants may send what their files say, also in calls that are up; what a handler's file narrows counts for
-    /// calls that have sent nothing yet.
+    /// calls that have sent nothing yet, and for those that go over to another version of the handler.
     pub(crate) fn set(&self, directory: &Directory) {
         let narrowings = |plan: &TenantPlan| {
             let of = |name: &HandlerName, narrowing| (name.clone(), Arc::new(narrowing));
@@ -115,11 +117,36 @@ impl HandlersHttp {
 }
 
 impl HttpOut for HandlersHttp {
-    fn of_call(&self, tenant: &TenantId, handler: &HandlerName) -> Arc<dyn Http> {
+    fn of_call(&self, tenant: &TenantId) -> Arc<dyn CallHttp> {
+        Arc::new(CallWay {
+            tenant: tenant.clone(),
+            way: self.egress.call(tenant, Arc::new(nothing())),
+            handlers: Arc::clone(&self.handlers),
+            runtime: self.runtime.clone(),
+        })
+    }
+}
+
+/// One call's.
+struct CallWay {
+    tenant: TenantId,
+    /// Before any handler has asked: it may send nothing.
+    way: CallEgress,
+    handlers: Arc<Narrowings>,
+    runtime: Handle,
+}
+
+impl CallHttp for CallWay {
+    fn of_handler(&self, handler: &HandlerName) -> Arc<dyn Http> {
         let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-        let known = handlers.get(tenant).and_then(|handlers| handlers.get(handler)).cloned();
+        let known = handlers.get(&self.tenant).and_then(|handlers| handlers.get(handler)).cloned();
+        drop(handlers);
         let narrowing = known.unwrap_or_else(|| Arc::new(nothing()));
-        self.egress.call(tenant, narrowing).on(&self.runtime)
+        self.way.narrowed(narrowing).on(&self.runtime)
+    }
+
+    fn usage(&self) -> HttpUsage {
+        self.way.usage()
     }
 }
 
@@ -354,7 +381,7 @@ tenants:
 
     /// What becomes of a request: nothing leaves the machine, since what is allowed here is not public.
     async fn refusal(http: &HandlersHttp, tenant: &str, handler: &str, url: &str) -> (Reason, String) {
-        let way = http.of_call(&TenantId::new(tenant), &HandlerName::new(handler));
+        let way = http.of_call(&TenantId::new(tenant)).of_handler(&HandlerName::new(handler));
         let error = way.send(HttpRequest::new("GET", url)).await.unwrap_err();
         (error.reason(), error.to_string())
     }
@@ -386,9 +413,38 @@ tenants:
         for (tenant, handler) in [("acme", "none"), ("acme", "unknown"), ("beta", "default"), ("gamma", "wide")] {
             assert_eq!(refusal(&http, tenant, handler, ONE).await.0, Reason::Off, "{tenant}/{handler}");
         }
-        let call = http.of_call(&TenantId::new("acme"), &HandlerName::new("wide"));
+        let call = http.of_call(&TenantId::new("acme")).of_handler(&HandlerName::new("wide"));
         http.set(&directory(&[("beta/default.wasm", "b")]));
         let error = call.send(HttpRequest::new("GET", ONE)).await.unwrap_err();
         assert_eq!(error.reason(), Reason::Off, "a call that is up");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_goes_over_sends_by_its_handlers_new_manifest_and_what_it_has_sent_stays_counted() {
+        const ONE: &str = "http://10.0.0.1/";
+        const TWO: &str = "http://10.0.0.2/";
+        const TENANT: (&str, &str) =
+            ("acme/tenant.toml", "[capabilities]\nhttp = { allow = ['http://10.0.0.1', 'http://10.0.0.2'] }\n");
+        async fn sent(way: &Arc<dyn Http>, url: &str) -> Reason {
+            way.send(HttpRequest::new("GET", url)).await.unwrap_err().reason()
+        }
+
+        let http = HandlersHttp::new(&config(""), &Handle::current()).unwrap();
+        let serve = |manifest: &str| {
+            http.set(&directory(&[TENANT, ("acme/support.wasm", "s"), ("acme/support.toml", manifest)]));
+        };
+        serve("[capabilities.http]\nallow = ['http://10.0.0.1']\n");
+        let (call, support) = (http.of_call(&TenantId::new("acme")), HandlerName::new("support"));
+        let before = call.of_handler(&support);
+        assert_eq!((sent(&before, ONE).await, sent(&before, TWO).await), (Reason::Address, Reason::Host));
+        serve("[capabilities.http]\nallow = ['http://10.0.0.2']\n");
+        let after = call.of_handler(&support);
+        assert_eq!((sent(&after, ONE).await, sent(&after, TWO).await), (Reason::Host, Reason::Address));
+        // Whoever has not gone over keeps what it had.
+        assert_eq!((sent(&before, ONE).await, sent(&before, TWO).await), (Reason::Address, Reason::Host));
+        serve("[capabilities]\nhttp = false\n");
+        let after = call.of_handler(&support);
+        assert_eq!((sent(&after, ONE).await, sent(&after, TWO).await), (Reason::Off, Reason::Off));
+        assert_eq!(call.usage().errors, 8);
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Raised {
     pub(crate) versions_changed: bool,
     /// Another version of the handler has the call.
     pub(crate) took_over: bool,
+    /// Another version of the handler has the call that has placed this one.
+    pub(crate) parent_went_over: bool,
 }
 
 /// Who outside wants a call to end.
@@ -55,6 +57,7 @@ impl Raised {
             || self.verb_dropped
             || self.versions_changed
             || self.took_over
+            || self.parent_went_over
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use voxtra_core::{BoxFuture, Bridge, BridgeId, CallError, MediaLink, Snoop, SnoopId, TenantId};
+use voxtra_core::{BoxFuture, Bridge, BridgeId, CallError, Capability, MediaLink, Snoop, SnoopId, TenantId};
 use voxtra_plugins::host::{BridgeHost, SharedCall, SnoopHost};
 
 use crate::host::Inner;
@@ -236,6 +236,65 @@ impl SnoopHost for SessionSnoop {
     fn stop(&self) -> BoxFuture<'_, Result<(), CallError>> {
         Box::pin(async move { done(self.0.take_away()).await })
     }
+}
+
+/// A bridge as a version of the handler has it that has not got the capability: those in it stay together until they are
+/// taken out or it is let go of.
+pub(crate) struct HeldBridge(pub(crate) Arc<dyn BridgeHost>);
+
+impl BridgeHost for HeldBridge {
+    fn id(&self) -> &BridgeId {
+        self.0.id()
+    }
+
+    fn add<'a>(&'a self, _call: &'a SharedCall) -> BoxFuture<'a, Result<(), CallError>> {
+        denied(Capability::Bridge)
+    }
+
+    fn remove<'a>(&'a self, call: &'a SharedCall) -> BoxFuture<'a, Result<(), CallError>> {
+        self.0.remove(call)
+    }
+
+    fn add_snoop<'a>(&'a self, _snoop: &'a Arc<dyn SnoopHost>) -> BoxFuture<'a, Result<(), CallError>> {
+        denied(Capability::Bridge)
+    }
+
+    fn play(&self, _media: Vec<String>) -> BoxFuture<'_, Result<(), CallError>> {
+        denied(Capability::Bridge)
+    }
+
+    fn destroy(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        self.0.destroy()
+    }
+}
+
+/// A snoop likewise: it can be let go of, and nothing is heard or said through it.
+pub(crate) struct HeldSnoop(pub(crate) Arc<dyn SnoopHost>);
+
+impl SnoopHost for HeldSnoop {
+    fn id(&self) -> &SnoopId {
+        self.0.id()
+    }
+
+    fn play(&self, _media: Vec<String>) -> BoxFuture<'_, Result<(), CallError>> {
+        denied(Capability::Snoop)
+    }
+
+    fn open_audio(&self, _rate_hz: u32) -> BoxFuture<'_, Result<MediaLink, CallError>> {
+        denied(Capability::Snoop)
+    }
+
+    fn close_audio(&self) {
+        self.0.close_audio();
+    }
+
+    fn stop(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        self.0.stop()
+    }
+}
+
+fn denied<T: Send + 'static>(capability: Capability) -> BoxFuture<'static, Result<T, CallError>> {
+    Box::pin(std::future::ready(Err(capability.denied())))
 }
 
 struct Opening<'a> {

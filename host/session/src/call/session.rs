@@ -254,7 +254,13 @@ impl CallHost for SessionCall {
     }
 
     fn record_pause(&self, paused: bool) -> BoxFuture<'_, Result<(), CallError>> {
-        Box::pin(self.ask(move |reply| Message::RecordPause(paused, reply)))
+        Box::pin(async move {
+            if !paused {
+                // An earlier version of the handler may have begun it.
+                self.capabilities.check(Capability::Record)?;
+            }
+            self.ask(move |reply| Message::RecordPause(paused, reply)).await
+        })
     }
 
     fn record_stop(&self) -> BoxFuture<'_, Result<RecordingInfo, CallError>> {

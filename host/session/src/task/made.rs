@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use voxtra_core::verbs::{AnsweredBy, HandlerEvent, MachineDetector, OriginateOptions, Sides, SnoopOptions};
-use voxtra_core::{CallError, CallId, EventType};
+use voxtra_core::{CallError, Capability, EventType};
 use voxtra_plugins::host::{BridgeHost, Inherited, SharedCall, SnoopHost};
 
 use super::{CallTask, Done, leg_verb};
@@ -16,7 +16,7 @@ use crate::call::{CallShared, Message, Reply, SessionCall};
 use crate::handlers::HandlerVersion;
 use crate::host::Inner;
 use crate::inbox::HangupBy;
-use crate::joined::{BridgeCore, SessionBridge, SessionSnoop, SnoopCore};
+use crate::joined::{BridgeCore, HeldBridge, HeldSnoop, SessionBridge, SessionSnoop, SnoopCore};
 use crate::options::OnFailure;
 use crate::place::{Order, new_id};
 use crate::task::Start;
@@ -225,15 +225,31 @@ impl CallTask {
         });
     }
 
-    /// The calls that the handler has placed and that are up.
-    pub(super) fn children(&mut self) -> Vec<CallId> {
+    /// The calls that the handler has placed and that are up are this version's from now on, and their owners hear of it.
+    pub(super) fn hand_children_over(&mut self, next: &Arc<dyn HandlerVersion>) {
         if self.made.is_none() {
-            return Vec::new();
+            return;
         }
-        self.pruned().children.iter().map(|child| child.shared.info.id.clone()).collect()
+        let host = Arc::clone(&self.life.host);
+        for child in &self.pruned().children {
+            // One of the same name always has room.
+            let _ = host.hand_over(&child.shared.info.id, Arc::clone(next));
+            child.shared.signals.raise(|raised| raised.parent_went_over = true);
+        }
     }
 
-    /// What the handler has left up, for its next version. Its own handles may go then; what it has let go of is gone.
+    /// The handler that has placed this call is another version by now: what that one's manifest says of a call holds.
+    pub(super) fn follow_parent(&mut self) {
+        let Some(handler) = self.life.host.holder(&self.shared.info.id).filter(|_| self.start.is_by_parent()) else {
+            return;
+        };
+        self.narrow_call_limit(handler.limits());
+        self.hand_children_over(&handler);
+        self.handler = Some(handler);
+    }
+
+    /// What the handler has left up, for its next version. Its own handles may go then; what it has let go of is gone. What
+    /// that version has not got the capability for, it can only let go of.
     pub(super) fn inheritance(&mut self, next: &dyn HandlerVersion) -> Inherited {
         if self.made.is_none() {
             return Inherited::default();
@@ -244,10 +260,17 @@ impl CallTask {
             let (shared, messages) = (Arc::clone(&child.shared), child.messages.clone());
             Arc::new(SessionCall::new(shared, Some(next), messages, &host)) as SharedCall
         };
+        let capabilities = next.capabilities();
+        let bridge = |bridge: Arc<SessionBridge>| -> Arc<dyn BridgeHost> {
+            if capabilities.has(Capability::Bridge) { bridge } else { Arc::new(HeldBridge(bridge)) }
+        };
+        let snoop = |snoop: Arc<SessionSnoop>| -> Arc<dyn SnoopHost> {
+            if capabilities.has(Capability::Snoop) { snoop } else { Arc::new(HeldSnoop(snoop)) }
+        };
         Inherited {
             calls: made.children.iter().map(call).collect(),
-            bridges: made.bridges.iter().filter_map(|(_, end)| Some(end.upgrade()? as Arc<dyn BridgeHost>)).collect(),
-            snoops: made.snoops.iter().filter_map(|(_, end)| Some(end.upgrade()? as Arc<dyn SnoopHost>)).collect(),
+            bridges: made.bridges.iter().filter_map(|(_, end)| end.upgrade().map(bridge)).collect(),
+            snoops: made.snoops.iter().filter_map(|(_, end)| end.upgrade().map(snoop)).collect(),
         }
     }
 

@@ -295,6 +295,9 @@ impl CallTask {
         if raised.versions_changed {
             self.look_for_upgrade();
         }
+        if raised.parent_went_over {
+            self.follow_parent();
+        }
         // A handler lets go of audio that has broken before the leg says so.
         let broken = raised.close_audio && self.audio.has_broken();
         if raised.close_audio {

@@ -137,10 +137,9 @@ impl CallTask {
         self.at_work = Some(AtWork::begun(Arc::clone(&next), key));
         self.narrow_call_limit(next.limits());
         let host = Arc::clone(&self.life.host);
-        for id in self.children().into_iter().chain([self.shared.info.id.clone()]) {
-            // One of the same name always has room.
-            let _ = host.hand_over(&id, Arc::clone(&next));
-        }
+        self.hand_children_over(&next);
+        // One of the same name always has room.
+        let _ = host.hand_over(&self.shared.info.id, Arc::clone(&next));
         self.keep_audio_open();
         host.counters.call_upgraded();
         let (handler, version) = (next.name().to_string(), next.version().to_owned());

@@ -1,11 +1,13 @@
 //! What a handler may do beyond its own call, and that nothing happens without it.
 
-use voxtra_core::fake::LegVerb;
+use voxtra_core::fake::{BridgeVerb, FakeDesk, LegVerb, SnoopVerb};
 use voxtra_core::verbs::{Recorder, Sides, SnoopOptions};
 use voxtra_core::{CallError, Capability};
 use voxtra_plugins::Outcome;
+use voxtra_plugins::host::{BridgeHost, SnoopHost};
 
 use super::placing::to;
+use super::versions::{Version, kit_with, put, until_upgrade, waiting};
 use super::*;
 use crate::options::Then;
 
@@ -90,6 +92,120 @@ async fn after_a_hand_over_the_new_handlers_capabilities_count() {
     let first = names(["originate", "originate", "", "record", "snoop", "store", "originate", "dial"]);
     let second = names(["originate", "originate", "bridge", "record", "snoop", "", "originate", "dial"]);
     assert_eq!(notes.all(), [first, second]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_upgrade_the_new_versions_capabilities_count_whether_they_are_more_or_less() {
+    let store_only = Capabilities::NONE.with(Capability::Store);
+    let without = ["originate", "originate", "bridge", "record", "snoop", "", "originate", "dial"];
+    for (before, after, wanted) in
+        [(Capabilities::ALL, store_only, without), (store_only, Capabilities::ALL, [""; 8])]
+    {
+        let (notes, seen) = (Notes::default(), Notes::default());
+        let kit = kit_with(&Version { capabilities: before, ..waiting("old", &notes) });
+        let tells = seen.clone();
+        let new = Version::new("new", |_| async { trap() }).restores(move |call, _| {
+            let tells = tells.clone();
+            async move {
+                tells.add(denied(&call).await);
+                Outcome::Returned
+            }
+        });
+        kit.call("c1");
+        settle().await;
+        put(&kit, &Version { capabilities: after, ..new });
+        kit.host.idle().await;
+        assert_eq!(seen.all(), [names(wanted)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_version_inherits_without_the_capability_stays_and_can_only_be_let_go_of() {
+    type Kept = Arc<Mutex<Vec<(Arc<dyn BridgeHost>, Arc<dyn SnoopHost>)>>>;
+    let (kept, notes) = (Kept::default(), Notes::default());
+    let keeps = Arc::clone(&kept);
+    let old = Version::new("old", move |call| {
+        let keeps = Arc::clone(&keeps);
+        async move {
+            call.answer().await.unwrap();
+            let bridge = call.create_bridge().await.unwrap();
+            bridge.add(&call).await.unwrap();
+            let snoop = call.snoop(SnoopOptions { spy: Sides::In, whisper: Sides::None }).await.unwrap();
+            call.record_start(recording::options(Recorder::Host)).await.unwrap();
+            keeps.lock().unwrap().push((bridge, snoop));
+            until_upgrade(&call, &Notes::default()).await
+        }
+    });
+    let (seen, goes) = (notes.clone(), Arc::clone(&kept));
+    let new = Version::new("new", |_| async { trap() }).restores(move |call, _| {
+        let (seen, goes) = (seen.clone(), Arc::clone(&goes));
+        async move {
+            let inherited = call.inherited();
+            goes.lock().unwrap().clear();
+            let (bridge, snoop) = (&inherited.bridges[0], &inherited.snoops[0]);
+            let kind = |tried: Result<(), CallError>| tried.map_err(|error| error.kind());
+            seen.add(kind(bridge.add(&call).await));
+            seen.add(kind(bridge.add_snoop(snoop).await));
+            seen.add(kind(bridge.play(sounds(&["a"])).await));
+            seen.add(kind(snoop.play(sounds(&["a"])).await));
+            seen.add(kind(snoop.open_audio(8_000).await.map(drop)));
+            seen.add(kind(call.record_pause(true).await));
+            seen.add(kind(call.record_pause(false).await));
+            seen.add(kind(bridge.remove(&call).await));
+            seen.add(kind(bridge.destroy().await));
+            seen.add(kind(snoop.stop().await));
+            seen.add(kind(call.record_stop().await.map(drop)));
+            Outcome::Returned
+        }
+    });
+    let desk = FakeDesk::new();
+    let kit = Kit::with_ports([], |ports| ports.desk = Some(desk));
+    put(&kit, &old);
+    let leg = kit.call("c1");
+    settle().await;
+    put(&kit, &Version { capabilities: Capabilities::NONE, ..new });
+    kit.host.idle().await;
+    let (no, yes) = (r#"Err("denied")"#, "Ok(())");
+    assert_eq!(notes.all()[..10], [no, no, no, no, no, yes, no, yes, yes, yes]);
+    let verbs = kit.exchange.bridges()[0].verbs();
+    assert!(matches!(verbs[..], [BridgeVerb::Add(_), BridgeVerb::Remove(_), BridgeVerb::Destroy]), "{verbs:?}");
+    assert_eq!(leg.snoops()[0].verbs(), [SnoopVerb::Stop]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_placed_call_has_the_limits_of_the_version_that_its_parent_went_over_to() {
+    let short = VersionLimits { call_limit: Some(20 * SECOND), ..VersionLimits::default() };
+    for (before, after, ended) in
+        [(short, VersionLimits::default(), "none"), (VersionLimits::default(), short, "call-limit")]
+    {
+        let kept: Arc<Mutex<Vec<SharedCall>>> = Arc::default();
+        let keeps = Arc::clone(&kept);
+        let old = Version::new("old", move |call| {
+            let keeps = Arc::clone(&keeps);
+            async move {
+                call.answer().await.unwrap();
+                let child = call.originate(to("91")).await.unwrap();
+                keeps.lock().unwrap().push(child);
+                until_upgrade(&call, &Notes::default()).await
+            }
+        });
+        let new = Version::new("new", |_| async { trap() }).restores(|call, _| async move {
+            let _inherited = call.inherited();
+            std::future::pending().await
+        });
+        let kit = kit_with(&Version { limits: before, ..old });
+        let leg = kit.call("c1");
+        settle().await;
+        kit.placed(0).deliver(LegEvent::Answered);
+        sleep(9 * SECOND).await;
+        put(&kit, &Version { limits: after, ..new });
+        sleep(40 * SECOND).await;
+        let child = kept.lock().unwrap()[0].info().id.to_string();
+        assert_eq!(kit.end_reason_of(&child), ended);
+        assert_eq!(kit.end_reason_of("c1"), ended, "the parent's too");
+        hang_up(&leg);
+        kit.host.idle().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,9 +42,10 @@ event_types! {
     CallFailed = "call.failed",
     /// It was handed to somebody else.
     CallTransferred = "call.transferred",
-    /// Audio flows.
+    /// Audio flows to and from the handler; `data` has its `rate_hz`. A call that goes over to a new version of its handler
+    /// keeps its audio connection, so that another `media.started` comes only after a `media.stopped`.
     MediaStarted = "media.started",
-    /// Audio has stopped.
+    /// Audio has stopped: one for each `media.started`, at the call's end at the latest; `data` has the `dropped_frames`.
     MediaStopped = "media.stopped",
     /// An audio frame came.
     AudioFrameReceived = "audio.frame.received",

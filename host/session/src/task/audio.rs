@@ -99,7 +99,9 @@ impl CallTask {
             }
         };
         self.audio = Audio::Open(link.clone());
-        self.life.emit(EventType::MediaStarted, json!({"rate_hz": link.rate_hz}));
+        if !std::mem::replace(&mut self.audio_told, true) {
+            self.life.emit(EventType::MediaStarted, json!({"rate_hz": link.rate_hz}));
+        }
         self.tell_handler(HandlerEvent::MediaStarted);
         if reply.send(Ok(link)).is_err() {
             self.close_audio();
@@ -145,7 +147,7 @@ impl CallTask {
         self.close_at_leg();
     }
 
-    /// The handler's audio stays open for its next version.
+    /// The handler's audio stays open for its next version: audio flows on, and no word of it is said.
     pub(super) fn keep_audio_open(&mut self) {
         self.audio = match std::mem::take(&mut self.audio) {
             Audio::Open(link) => Audio::Own(link),
@@ -155,6 +157,7 @@ impl CallTask {
 
     /// Closes what is open, whoever has it.
     pub(super) fn close_at_leg(&mut self) {
+        self.tell_audio_stopped();
         self.audio = Audio::Closing(None);
         let leg = Arc::clone(&self.leg);
         self.work.spawn(async move {
@@ -180,18 +183,35 @@ impl CallTask {
             return true;
         }
         // Who takes the call needs no audio of ours; and a prompt of the host's that cannot go on says so itself.
-        self.audio_stops();
+        self.audio_ends();
         if matches!(self.audio, Audio::Open(_) | Audio::Own(_)) {
             self.audio = Audio::Closed;
         }
         false
     }
 
+    /// Says that the audio has stopped, whoever had it.
+    pub(super) fn audio_ends(&mut self) {
+        if !self.audio_stops() {
+            self.tell_audio_stopped();
+        }
+    }
+
     /// Says that the handler's open audio has stopped; false when none is open.
-    pub(super) fn audio_stops(&mut self) -> bool {
-        let Audio::Open(link) = &self.audio else { return false };
-        self.life.emit(EventType::MediaStopped, json!({"dropped_frames": link.source.dropped_frames()}));
+    fn audio_stops(&mut self) -> bool {
+        if !matches!(self.audio, Audio::Open(_)) {
+            return false;
+        }
+        self.tell_audio_stopped();
         self.tell_handler(HandlerEvent::MediaStopped);
         true
+    }
+
+    /// Once for each time that its beginning was told. Between two versions of the handler nobody has it, and it flows.
+    fn tell_audio_stopped(&mut self) {
+        let (Audio::Open(link) | Audio::Own(link)) = &self.audio else { return };
+        if std::mem::take(&mut self.audio_told) {
+            self.life.emit(EventType::MediaStopped, json!({"dropped_frames": link.source.dropped_frames()}));
+        }
     }
 }

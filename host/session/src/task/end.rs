@@ -100,7 +100,7 @@ impl CallTask {
     /// Nothing waits for the call any more, and nothing more is taken from its handler.
     async fn release(&mut self, reason: &EndReason, asked_for_it: Option<Reply<()>>) {
         self.shared.set_over(reason.final_state());
-        self.audio_stops();
+        self.audio_ends();
         self.shared.mailbox.end(reason.clone());
         if let Some(reply) = asked_for_it {
             let _ = reply.send(Ok(()));

@@ -111,6 +111,8 @@ pub(crate) struct CallTask {
     prompts: Prompts,
     keys: Keys,
     audio: Audio,
+    /// Whether its beginning was told outside, and its end was not yet.
+    audio_told: bool,
     /// The host's own prompts that wait for the audio, and how many play on it.
     own_waiting: Vec<OwnPrompt>,
     own_playing: usize,
@@ -216,6 +218,7 @@ impl CallTask {
             prompts: Prompts::default(),
             keys: Keys::default(),
             audio: Audio::default(),
+            audio_told: false,
             own_waiting: Vec::new(),
             own_playing: 0,
             recording: None,

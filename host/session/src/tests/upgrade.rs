@@ -154,8 +154,51 @@ async fn placed_calls_bridges_and_audio_stay_up_and_are_the_new_versions() {
     assert_eq!((opened, kit.kinds("c1").contains(&EventType::MediaStopped)), (1, false));
     kit.host.idle().await;
     settle().await;
+    assert_eq!(media_events(&kit), ["media.started", "media.stopped"]);
     assert_eq!(kit.exchange.bridges()[0].verbs().last(), Some(&BridgeVerb::Destroy));
     assert_eq!(kit.end_reason_of("c1"), "handler-returned");
+}
+
+fn media_events(kit: &Kit) -> Vec<&'static str> {
+    kit.kinds("c1").into_iter().map(EventType::as_str).filter(|kind| kind.starts_with("media.")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_beginning_and_the_end_of_the_audio_are_told_in_turn_whatever_the_new_version_does_with_it() {
+    let (began, ended) = ("media.started", "media.stopped");
+    for (reopened_at, wanted) in [
+        (Some(8_000), vec![began, ended]),
+        // Another rate is another connection.
+        (Some(16_000), vec![began, ended, began, ended]),
+        (None, vec![began, ended]),
+    ] {
+        let notes = Notes::default();
+        let heard = notes.clone();
+        let old = Version::new("old", |call| async move {
+            call.answer().await.unwrap();
+            call.open_audio(8_000).await.unwrap();
+            until_upgrade(&call, &Notes::default()).await
+        });
+        let new = Version::new("new", |_| async { Outcome::Returned }).restores(move |call, _| {
+            let heard = heard.clone();
+            async move {
+                if let Some(rate_hz) = reopened_at {
+                    call.open_audio(rate_hz).await.unwrap();
+                }
+                heard.add(call.next_event(SECOND).await);
+                Outcome::Returned
+            }
+        });
+        let kit = kit_with(&old);
+        kit.call("c1");
+        sleep(SECOND / 2).await;
+        assert_eq!(media_events(&kit), [began]);
+        put(&kit, &new);
+        kit.host.idle().await;
+        assert_eq!(media_events(&kit), wanted, "{reopened_at:?}");
+        let heard = if reopened_at.is_some() { "Ok(MediaStarted)" } else { "Err(Timeout)" };
+        assert_eq!(notes.all(), [heard], "who opens it is told, as ever");
+    }
 }
 
 #[tokio::test(start_paused = true)]

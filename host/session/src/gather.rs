@@ -65,6 +65,11 @@ impl Gathering {
         self.deadline().is_some_and(|deadline| deadline <= now).then(|| self.end(DigitsEnd::Timeout))
     }
 
+    /// What has been gathered, as if its time were over.
+    pub(crate) fn cut_short(&mut self) -> Digits {
+        self.end(DigitsEnd::Timeout)
+    }
+
     fn end(&mut self, ended_by: DigitsEnd) -> Digits {
         Digits { digits: std::mem::take(&mut self.digits), ended_by }
     }

@@ -127,6 +127,11 @@ impl Mailbox {
         inner.upgrade == Upgrade::Heard
     }
 
+    /// Whether one waits that the handler has not heard of.
+    pub(crate) fn has_unheard_upgrade(&self) -> bool {
+        self.inner().upgrade == Upgrade::Ready
+    }
+
     /// Whether the handler has heard of one and has not returned for it yet.
     pub(crate) fn heard_of_upgrade(&self) -> bool {
         self.inner().upgrade == Upgrade::Heard

@@ -152,6 +152,14 @@ impl CallTask {
         }
     }
 
+    /// Ends the gathering that gets the keys, as if its time were over.
+    pub(super) fn cut_gathering_short(&mut self) {
+        if let Some(digits) = self.keys.current.as_mut().map(|current| current.gathering.cut_short()) {
+            self.end_gathering(Ok(digits));
+            self.serve_gatherings();
+        }
+    }
+
     /// Ends gatherings that nobody waits for any more.
     pub(super) fn forget_dropped_gatherings(&mut self) {
         self.keys.waiting.retain(|(_, reply)| !reply.is_closed());

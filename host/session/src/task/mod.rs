@@ -295,11 +295,11 @@ impl CallTask {
         if raised.took_over {
             self.notice_take_over();
         }
-        if raised.versions_changed {
-            self.look_for_upgrade();
-        }
         if raised.parent_went_over {
             self.follow_parent();
+        }
+        if raised.versions_changed {
+            self.look_for_upgrade();
         }
         // A handler lets go of audio that has broken before the leg says so.
         let broken = raised.close_audio && self.audio.has_broken();
@@ -363,6 +363,7 @@ impl CallTask {
             return Some(end);
         }
         self.room_may_be_there(now);
+        self.let_handler_hear(now);
         if let Some(end) = self.drain_timed_out(now) {
             return Some(end);
         }

@@ -321,6 +321,21 @@ impl CallTask {
         }
     }
 
+    /// Ends what is waited for: a `play` stops, and the waiting for a playback ends as if its time were over.
+    pub(super) fn cut_playings_short(&mut self) {
+        let mut waited_for = Vec::new();
+        for playing in &mut self.prompts.playings {
+            match &mut playing.purpose {
+                Purpose::Play { .. } => waited_for.push(playing.id.clone()),
+                Purpose::Background { waiting, .. } => {
+                    waiting.drain(..).for_each(|reply| drop(reply.send(Err(CallError::Timeout))));
+                }
+                Purpose::Prompt | Purpose::Nothing => {}
+            }
+        }
+        waited_for.iter().for_each(|id| self.stop_playing(id));
+    }
+
     /// Stops what nobody waits for any more.
     pub(super) fn forget_dropped_playings(&mut self) {
         let mut dropped = Vec::new();

@@ -3,6 +3,11 @@
 //! The handler is told in its mailbox, returns when it suits it, and saves its state in the instance that it ran in. Then
 //! the next version restores it. The call is the old one's until the new one does anything on it: when it does not come so
 //! far, the old instance gets its own state back.
+//!
+//! How long it takes until the handler has heard is up to it: one that waits for events hears at once, one that is in another
+//! verb when that returns. What waits for the caller or for prompts (`play`, `gather`, the waiting for a playback) is ended for
+//! it after [`HEARD_WITHIN`]; other verbs have limits of their own. The upgrade is never given up: what may not stay has a
+//! drain limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +31,9 @@ const SAVE_LIMIT: Duration = Duration::from_secs(2);
 /// How long the next version may take to start, and to do something on the call.
 const TAKE_OVER_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a handler may wait in one verb, for the caller or for prompts, while it has not heard that a new version waits.
+const HEARD_WITHIN: Duration = Duration::from_secs(600);
+
 /// How often a call is looked at that may not stay and is being handed on.
 const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -45,12 +53,14 @@ pub(super) struct Upgrade {
     turned_down: Option<String>,
     /// There was no room for the next version's instance; by then there may be.
     room_at: Option<Instant>,
+    /// By when the handler is to have heard that a new version waits.
+    heard_by: Option<Instant>,
 }
 
 impl Upgrade {
     /// When something of it is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.drain_by(), self.room_at].into_iter().flatten().min()
+        [self.drain_by(), self.room_at, self.heard_by].into_iter().flatten().min()
     }
 
     fn drain_by(&self) -> Option<Instant> {
@@ -68,7 +78,7 @@ impl CallTask {
         let is_current = current.as_ref().is_some_and(|current| current.version() == handler.version());
         if is_current || host.canaries.is_on_trial(tenant, handler.as_ref()) {
             (self.upgrade.outdated_since, self.upgrade.drain) = (None, None);
-            self.shared.mailbox.withdraw_upgrade();
+            self.withdraw_upgrade();
             return;
         }
         let since = *self.upgrade.outdated_since.get_or_insert_with(Instant::now);
@@ -78,8 +88,29 @@ impl CallTask {
         match current {
             Some(current) if at_work && self.goes_over(handler.as_ref(), current.as_ref()) => {
                 self.shared.mailbox.offer_upgrade();
+                self.upgrade.heard_by.get_or_insert_with(|| Instant::now() + HEARD_WITHIN);
             }
-            _ => self.shared.mailbox.withdraw_upgrade(),
+            _ => self.withdraw_upgrade(),
+        }
+    }
+
+    fn withdraw_upgrade(&mut self) {
+        self.shared.mailbox.withdraw_upgrade();
+        self.upgrade.heard_by = None;
+    }
+
+    /// Ends what the handler waits for, when a new version has waited for long and it has not heard.
+    pub(super) fn let_handler_hear(&mut self, now: Instant) {
+        if self.upgrade.heard_by.is_none_or(|by| now < by) {
+            return;
+        }
+        self.upgrade.heard_by = None;
+        let at_work = self.running.is_some() && matches!(self.stage, Stage::Handling { .. });
+        if at_work && self.shared.mailbox.has_unheard_upgrade() {
+            // It may go on to wait without having looked.
+            self.upgrade.heard_by = Some(now + HEARD_WITHIN);
+            self.cut_playings_short();
+            self.cut_gathering_short();
         }
     }
 
@@ -101,6 +132,7 @@ impl CallTask {
             .current(&self.shared.info.tenant, handler.name())
             .filter(|next| next.version() != handler.version() && self.goes_over(handler.as_ref(), next.as_ref()));
         self.shared.mailbox.forget_upgrade();
+        self.upgrade.heard_by = None;
         let shared = Arc::clone(&self.shared);
         let Some(next) = next else {
             self.running =

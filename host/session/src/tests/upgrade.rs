@@ -368,6 +368,81 @@ async fn one_that_looks_between_its_prompts_hears_of_it_there() {
     kit.host.idle().await;
 }
 
+/// What the handler waits for, and what it hears of that.
+type Wait = fn(SharedCall) -> BoxFuture<'static, String>;
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_in_one_verb_hears_of_it_when_that_returns_and_that_takes_ten_minutes_at_most() {
+    const HOURS: Duration = Duration::from_secs(3 * 60 * 60);
+    let play: Wait = |call| Box::pin(async move { format!("{:?}", call.play(sounds(&["a"]), String::new()).await) });
+    let gather: Wait = |call| {
+        Box::pin(async move {
+            let patient = voxtra_core::verbs::Gather { first_timeout: HOURS, inter_digit_timeout: HOURS, ..keys(4) };
+            let digits = call.gather(patient).await.unwrap();
+            format!("{} {:?}", digits.digits, digits.ended_by)
+        })
+    };
+    let wait: Wait = |call| {
+        Box::pin(async move {
+            let id = call.start_playback(sounds(&["a"])).await.unwrap();
+            format!("{:?}", call.wait_playback(id, HOURS).await)
+        })
+    };
+    let cases = [
+        (play, 60, 60, "Ok(Finished)"),
+        (play, HOURS.as_secs(), 600, "Ok(Stopped)"),
+        (gather, 60, 600, "12 Timeout"),
+        (wait, HOURS.as_secs(), 600, "Err(Timeout)"),
+    ];
+    for (waits, prompts_of, takes, hears) in cases {
+        let notes = Notes::default();
+        let heard = notes.clone();
+        let old = Version::new("old", move |call| {
+            let heard = heard.clone();
+            async move {
+                call.answer().await.unwrap();
+                heard.add(waits(Arc::clone(&call)).await);
+                assert!(call.upgrade_pending());
+                Outcome::Returned
+            }
+        });
+        let kit = kit_with(&old);
+        let leg = kit.call_with(leg_with_prompts_of(Duration::from_secs(prompts_of)), "c1");
+        settle().await;
+        put(&kit, &taking_over("new", &Notes::default(), SECOND));
+        press(&leg, "12");
+        sleep(Duration::from_secs(takes) - SECOND).await;
+        assert_eq!((notes.all().len(), kit.host.calls()[0].version.as_str()), (0, "old"), "{hears}");
+        sleep(2 * SECOND).await;
+        assert_eq!((notes.all(), kit.host.calls()[0].version.as_str()), (vec![format!("{hears:?}")], "new"));
+        hang_up(&leg);
+        kit.host.idle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_goes_on_for_a_handler_that_has_heard_and_where_no_version_waits() {
+    for (hears, comes_back) in [(true, false), (false, true)] {
+        let old = Version::new("old", move |call| async move {
+            call.answer().await.unwrap();
+            sleep(SECOND).await;
+            assert_eq!(hears && call.upgrade_pending(), hears);
+            let played = call.play(sounds(&["a"]), String::new()).await;
+            Outcome::Error(format!("{played:?}"))
+        });
+        let kit = kit_with(&old);
+        kit.call_with(leg_with_prompts_of(1_200 * SECOND), "c1");
+        settle().await;
+        put(&kit, &taking_over("new", &Notes::default(), SECOND));
+        sleep(2 * SECOND).await;
+        if comes_back {
+            put(&kit, &old);
+        }
+        kit.host.idle().await;
+        assert!(kit.said(EventType::CallEnded, "detail").contains("Ok(Finished)"), "{hears}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_caller_who_hangs_up_in_the_middle_of_it_is_let_go_once() {
     for after_ms in [0, 1, 2_000, 4_999, 5_000, 5_001] {

@@ -295,6 +295,31 @@ async fn a_disk_that_is_full_for_a_while_loses_nothing() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_kept_is_kept_a_while_later_also_when_no_call_comes() {
+    let database = Database::in_memory().unwrap();
+    let store = MeterStore::open(database.clone(), MeterOptions::default()).await.unwrap();
+    let pages = |pages: u32| {
+        let database = database.clone();
+        async move { database.write(move |tx| tx.pragma_update(None, "max_page_count", pages)).await.unwrap() }
+    };
+    pages(15).await;
+    (0..1_000).for_each(|n| store.record(call(&format!("{n:04}"), "acme", at(n))));
+    assert_eq!(store.flush().await, Err(DatabaseError::Full));
+    // What was asked for before has failed by then, and nobody asks for more.
+    for _ in 0..2 {
+        let _ = database.flush().await;
+    }
+    assert!(store.stats().waiting > 0, "{:?}", store.stats());
+    pages(1_000_000).await;
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while store.stats().waiting > 0 {
+        assert!(Instant::now() < give_up, "{:?}", store.stats());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(store.stats(), MeterStats { kept: 1_000, lost: 0, waiting: 0 });
+}
+
+#[tokio::test]
 async fn rows_go_when_they_are_too_old_and_not_before() {
     let day = Duration::from_secs(86_400);
     let database = Database::in_memory().unwrap();

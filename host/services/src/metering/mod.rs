@@ -6,7 +6,8 @@
 //!
 //! A call's owner hands its record over and goes on. A row that waits is dropped from memory only when the commit that
 //! holds it has gone well, so that a disk that is full or slow for a while loses nothing as long as the waiting rows have
-//! room; beyond, rows are lost, counted ([`MeterStats::lost`]) and told in the log. `kill -9` loses what was not committed.
+//! room. After a failure they are tried again with the next row, and without one after a second, then ever later, at the latest
+//! every minute. Beyond their room, rows are lost, counted ([`MeterStats::lost`]) and told in the log. `kill -9` loses what was not committed.
 //!
 //! # Units and defaults
 //!

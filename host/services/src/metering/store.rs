@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Params, Transaction, params};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
 use voxtra_core::{CallRecord, MeterSink, TenantId};
 
 use super::row::{COLUMNS, CallRow, Place, STEPS, read, unix_ms};
@@ -84,13 +85,13 @@ pub struct MeterStore {
 }
 
 impl MeterStore {
-    /// The records of this database.
+    /// The records of this database. Rows that could not be kept are tried again on the runtime where this is awaited.
     ///
     /// # Errors
     /// [`DatabaseError`] when the table cannot be made.
     pub async fn open(database: Database, options: MeterOptions) -> Result<Self, DatabaseError> {
         database.migrate("metering", STEPS).await?;
-        let waiting = Arc::new(Waiting::new(database.clone(), options.max_waiting));
+        let waiting = Arc::new(Waiting::new(database.clone(), options.max_waiting, Handle::current()));
         Ok(Self { database, options, waiting })
     }
 

@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Transaction;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
 
 use super::row::{CallRow, INSERT};
 use crate::database::{Database, DatabaseError};
@@ -12,10 +15,19 @@ use crate::database::{Database, DatabaseError};
 /// Rows that one job of the database's thread keeps: a few milliseconds of its time.
 const GROUP_ROWS: usize = 256;
 
+/// How long rows wait after a job that failed, before they are tried again without being asked for. Twice as long each time
+/// that it fails again, up to [`AGAIN_AT_LEAST_EVERY`].
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The longest that rows wait for another try.
+const AGAIN_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+
 /// See the module. One for each store.
 pub(super) struct Waiting {
     database: Database,
     max_rows: usize,
+    /// Where the time is waited for until rows are tried again.
+    runtime: Handle,
     queue: Mutex<Queue>,
     pub(super) kept: AtomicU64,
     pub(super) lost: AtomicU64,
@@ -30,12 +42,16 @@ struct Queue {
     next: u64,
     /// Whether a job has been asked for that has not been told yet.
     is_asked: bool,
+    /// Jobs that have failed since one has not.
+    failed: u32,
+    /// Whether somebody waits for the time of the next try: one at a time.
+    is_timed: bool,
 }
 
 impl Waiting {
-    pub(super) fn new(database: Database, max_rows: usize) -> Self {
+    pub(super) fn new(database: Database, max_rows: usize, runtime: Handle) -> Self {
         let (kept, lost, failures) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self { database, max_rows, queue: Mutex::default(), kept, lost, failures }
+        Self { database, max_rows, runtime, queue: Mutex::default(), kept, lost, failures }
     }
 
     /// Takes a row, or counts it as lost; never blocks.
@@ -77,8 +93,8 @@ impl Waiting {
         self.queue().rows.front().is_some_and(|(number, _)| *number < end)
     }
 
-    /// Has the oldest rows kept, and those that came meanwhile after them, until none waits or one job fails; the next row
-    /// begins anew then.
+    /// Has the oldest rows kept, and those that came meanwhile after them, until none waits or one job fails; the next row,
+    /// or a while, begins anew then.
     fn ask(self: &Arc<Self>) {
         let (job, told) = (Arc::clone(self), Arc::clone(self));
         let asked = self.database.write_later(move |tx| job.keep_oldest(tx), move |kept| told.heard(kept));
@@ -93,6 +109,7 @@ impl Waiting {
                 let has_more = {
                     let mut queue = self.queue();
                     self.forget_up_to(last, &mut queue);
+                    queue.failed = 0;
                     queue.is_asked = !queue.rows.is_empty();
                     queue.is_asked
                 };
@@ -121,16 +138,44 @@ impl Waiting {
         }
     }
 
-    fn stopped(&self, error: &DatabaseError) {
-        let waiting = {
+    fn stopped(self: &Arc<Self>, error: &DatabaseError) {
+        let (waiting, again_after) = {
             let mut queue = self.queue();
             queue.is_asked = false;
-            queue.rows.len()
+            let again_after = again_after(queue.failed);
+            queue.failed = queue.failed.saturating_add(1);
+            let must_time = !std::mem::replace(&mut queue.is_timed, true);
+            (queue.rows.len(), must_time.then_some(again_after))
         };
+        if let Some(again_after) = again_after {
+            self.try_again_after(again_after);
+        }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         // The first, and then ever fewer: a slow disk must not fill the log too.
         if failures.is_power_of_two() {
             tracing::warn!(%error, waiting, failures, "calls' records wait in memory: they could not be kept yet");
+        }
+    }
+
+    /// Whoever lets go of the store in the meantime has flushed it, or wants nothing kept.
+    fn try_again_after(self: &Arc<Self>, time: Duration) {
+        let waiting = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            sleep(time).await;
+            if let Some(waiting) = waiting.upgrade() {
+                waiting.try_again();
+            }
+        });
+    }
+
+    fn try_again(self: &Arc<Self>) {
+        let must_ask = {
+            let mut queue = self.queue();
+            queue.is_timed = false;
+            !queue.rows.is_empty() && !std::mem::replace(&mut queue.is_asked, true)
+        };
+        if must_ask {
+            self.ask();
         }
     }
 
@@ -144,5 +189,20 @@ impl Waiting {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn again_after(failed: u32) -> Duration {
+    AGAIN_AFTER.saturating_mul(2_u32.saturating_pow(failed)).min(AGAIN_AT_LEAST_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_often_it_fails_the_longer_it_waits_and_never_longer_than_a_minute() {
+        let seconds = |failed| again_after(failed).as_secs();
+        assert_eq!([0, 1, 2, 5, 6, 7, 31, u32::MAX].map(seconds), [1, 2, 4, 32, 60, 60, 60, 60]);
     }
 }

@@ -12,7 +12,7 @@ pub struct Usage {
     pub cpu: Duration,
     /// The most memory that an instance had, over all of its memories.
     pub peak_memory_bytes: u64,
-    /// Calls of the contract's functions.
+    /// Calls of the contract's functions, the dropping of its handles included, and of `wasi:http`.
     pub host_calls: u64,
     /// Bytes of its log, what was cut off included.
     pub log_bytes: u64,

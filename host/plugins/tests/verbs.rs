@@ -337,3 +337,80 @@ async fn a_forged_handle_traps() {
     let Outcome::Trapped(trap) = instance.handle().await else { panic!("it went through") };
     assert!(trap.message.contains("handle"), "{trap}");
 }
+
+#[tokio::test]
+async fn every_function_of_the_contract_counts_as_a_call_of_the_host_also_those_that_cost_nothing() {
+    let text = r#"(component
+        (import "voxtra:call/types@0.1.0" (instance $types
+            (type $error' (variant (case "hung-up") (case "timeout") (case "invalid-argument" string)
+                (case "not-configured" string) (case "denied" string) (case "limit-exceeded" string)
+                (case "telephony" string) (case "provider" string)))
+            (export "error" (type (eq $error')))))
+        (alias export $types "error" (type $error))
+        (import "voxtra:call/call-session@0.1.0" (instance $session
+            (alias outer 1 $error (type $error'))
+            (export "error" (type $error (eq $error')))
+            (export "call" (type $call (sub resource)))
+            (export "audio" (type $audio (sub resource)))
+            (type $format' (record (field "rate-hz" u32)))
+            (export "audio-format" (type $format (eq $format')))
+            (export "[method]call.duration-ms" (func (param "self" (borrow $call)) (result u32)))
+            (export "[method]call.upgrade-pending" (func (param "self" (borrow $call)) (result bool)))
+            (export "[method]call.open-audio" (func (param "self" (borrow $call)) (param "format" $format)
+                (result (result (own $audio) (error $error)))))
+            (export "[method]audio.clear" (func (param "self" (borrow $audio)) (result (result (error $error)))))
+            (export "[method]audio.queued-ms" (func (param "self" (borrow $audio)) (result u32)))))
+        (alias export $session "call" (type $call))
+        (alias export $session "audio" (type $audio))
+        (alias export $session "[method]call.duration-ms" (func $duration))
+        (alias export $session "[method]call.upgrade-pending" (func $pending))
+        (alias export $session "[method]call.open-audio" (func $open))
+        (alias export $session "[method]audio.clear" (func $clear))
+        (alias export $session "[method]audio.queued-ms" (func $queued))
+        (core module $libc (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+        (core instance $libc (instantiate $libc))
+        (core func $duration' (canon lower (func $duration)))
+        (core func $pending' (canon lower (func $pending)))
+        (core func $open' (canon lower (func $open) (memory $libc "memory") (realloc (func $libc "realloc"))))
+        (core func $clear' (canon lower (func $clear) (memory $libc "memory") (realloc (func $libc "realloc"))))
+        (core func $queued' (canon lower (func $queued)))
+        (core func $close' (canon resource.drop $audio))
+        (core func $forget' (canon resource.drop $call))
+        (core module $code
+            (import "libc" "memory" (memory 1))
+            (import "host" "duration" (func $duration (param i32) (result i32)))
+            (import "host" "pending" (func $pending (param i32) (result i32)))
+            (import "host" "open" (func $open (param i32 i32 i32)))
+            (import "host" "clear" (func $clear (param i32 i32)))
+            (import "host" "queued" (func $queued (param i32) (result i32)))
+            (import "host" "close" (func $close (param i32)))
+            (import "host" "forget" (func $forget (param i32)))
+            (func (export "handle") (param $call i32) (result i32) (local $audio i32)
+                (drop (call $duration (local.get $call)))
+                (drop (call $pending (local.get $call)))
+                (call $open (local.get $call) (i32.const 8000) (i32.const 64))
+                ;; The handle comes after the word that there is one.
+                (local.set $audio (i32.load (i32.const 68)))
+                (call $clear (local.get $audio) (i32.const 128))
+                (call $clear (local.get $audio) (i32.const 128))
+                (call $clear (local.get $audio) (i32.const 128))
+                (drop (call $queued (local.get $audio)))
+                (call $close (local.get $audio))
+                (call $forget (local.get $call))
+                (i32.const 0)))
+        (core instance $i (instantiate $code
+            (with "libc" (instance $libc))
+            (with "host" (instance
+                (export "duration" (func $duration')) (export "pending" (func $pending')) (export "open" (func $open'))
+                (export "clear" (func $clear')) (export "queued" (func $queued')) (export "close" (func $close'))
+                (export "forget" (func $forget'))))))
+        (func (export "handle") (param "call" (own $call)) (result (result (error string)))
+            (canon lift (core func $i "handle") (memory $libc "memory") (realloc (func $libc "realloc")))))"#;
+    let runtime = Runtime::new(RuntimeOptions { max_instances: 4, ..RuntimeOptions::default() }).unwrap();
+    let wasm = wat::parse_str(text).unwrap();
+    let handler = runtime.load_bytes(&TenantId::default(), &"counts".into(), &wasm).unwrap();
+    let mut instance = handler.instantiate(Arc::new(FakeCall::new())).await.unwrap();
+    assert_eq!(instance.handle().await, Outcome::Returned);
+    assert_eq!(instance.usage().host_calls, 9);
+}

@@ -7,7 +7,6 @@ use crate::store::InstanceData;
 
 impl Host for InstanceData {
     fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
-        self.pace.count();
         self.lines.log(level.into(), &message, &fields);
         Ok(())
     }

@@ -180,17 +180,23 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceData>) -> wasmtime::Resu
     use generated::voxtra::call::{batches, call_session, http, logging, readiness, store, types};
     use generated_filter::voxtra::call::filtering;
     use generated_router::voxtra::call::routing;
-    types::add_to_linker::<_, Whole>(linker, |data| data)?;
-    call_session::add_to_linker::<_, Whole>(linker, |data| data)?;
-    readiness::add_to_linker::<_, Whole>(linker, |data| data)?;
-    store::add_to_linker::<_, Whole>(linker, |data| data)?;
-    batches::add_to_linker::<_, Whole>(linker, |data| data)?;
-    http::add_to_linker::<_, Whole>(linker, |data| data)?;
-    logging::add_to_linker::<_, Whole>(linker, |data| data)?;
-    routing::add_to_linker::<_, Whole>(linker, |data| data)?;
-    filtering::add_to_linker::<_, Whole>(linker, |data| data)?;
+    types::add_to_linker::<_, Whole>(linker, counted)?;
+    call_session::add_to_linker::<_, Whole>(linker, counted)?;
+    readiness::add_to_linker::<_, Whole>(linker, counted)?;
+    store::add_to_linker::<_, Whole>(linker, counted)?;
+    batches::add_to_linker::<_, Whole>(linker, counted)?;
+    http::add_to_linker::<_, Whole>(linker, counted)?;
+    logging::add_to_linker::<_, Whole>(linker, counted)?;
+    routing::add_to_linker::<_, Whole>(linker, counted)?;
+    filtering::add_to_linker::<_, Whole>(linker, counted)?;
     add_wasi_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}
+
+/// Every function of the contract comes by here once for each call of it, the dropping of its handles included.
+fn counted(data: &mut InstanceData) -> &mut InstanceData {
+    data.pace.count();
+    data
 }
 
 fn add_wasi_to_linker(linker: &mut Linker<InstanceData>) -> wasmtime::Result<()> {

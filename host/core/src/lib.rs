@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod capability;
+pub mod dial;
 pub mod error;
 pub mod event;
 pub mod fake;
@@ -23,6 +24,7 @@ pub mod wire;
 
 pub use call::{CallInfo, CallState, Direction, EndReason, HangupCause};
 pub use capability::{Capabilities, Capability};
+pub use dial::DialNarrowing;
 pub use error::CallError;
 pub use event::{Event, EventSink, EventType};
 pub use http::{CallHttp, Http, HttpOut};

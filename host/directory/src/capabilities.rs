@@ -1,6 +1,6 @@
 //! What handlers may do beyond their own call: named grants, most of them with bounds of their own.
 
-use voxtra_core::{Capabilities, Capability};
+use voxtra_core::{Capabilities, Capability, DialNarrowing};
 
 use crate::host::HostCeiling;
 use crate::limits::{self, figures};
@@ -221,6 +221,29 @@ fn part<'t, 'i>(table: &Reader<'t, 'i>, key: &str) -> Result<Option<Reader<'t, '
 }
 
 impl Dial {
+    /// What this, which is a handler's, takes away from its tenant's. None: nothing. Where `voxtra.yaml` says whom the tenant
+    /// may call, it takes that away too.
+    #[must_use]
+    pub fn narrowing(&self, tenants: &Self) -> Option<DialNarrowing> {
+        let texts = |own: &[String], tenants: &[String]| (own != tenants).then(|| own.to_vec());
+        let less = |own: u64, tenants: u64| {
+            let own = Some(own).filter(|own| *own < tenants);
+            own.and_then(|own| u32::try_from(own).ok()).unwrap_or(u32::MAX)
+        };
+        let (own, wider) = (&self.limits, &tenants.limits);
+        let narrowing = DialNarrowing {
+            patterns: texts(&self.patterns, &tenants.patterns),
+            endpoints: texts(&self.endpoints, &tenants.endpoints),
+            caller_ids: texts(&self.caller_ids, &tenants.caller_ids),
+            contexts: texts(&self.contexts, &tenants.contexts),
+            max_concurrent: less(own.max_concurrent, wider.max_concurrent),
+            max_per_minute: less(own.max_per_minute, wider.max_per_minute),
+            max_per_day: less(own.max_per_day, wider.max_per_day),
+            batches: self.batches || !tenants.batches,
+        };
+        Some(narrowing).filter(|narrowing| *narrowing != DialNarrowing::default())
+    }
+
     fn read_tenant(table: &Reader<'_, '_>, host: &HostCeiling) -> Result<Self, Fault> {
         Self::only(table)?;
         let dial = Self {

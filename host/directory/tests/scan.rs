@@ -4,7 +4,7 @@
 mod support;
 
 use support::Plugins;
-use voxtra_core::Capability;
+use voxtra_core::{Capability, DialNarrowing};
 use voxtra_directory::{Canary, DialLimits, HttpLimits, Limits, Source, Then, Upgrade};
 
 #[test]
@@ -78,6 +78,11 @@ fn a_tenants_folder_is_its_settings_handlers_and_rules() {
     let dial = support.grants.dial.as_ref().unwrap();
     assert_eq!((dial.patterns.as_slice(), dial.limits.max_per_day), (&["+4930.".to_owned()][..], 20));
     assert_eq!(dial.endpoint, "PJSIP/{number}@trunk");
+    let tenants = acme.settings.grants.dial.as_ref().unwrap();
+    let narrowing =
+        DialNarrowing { patterns: Some(vec!["+4930.".to_owned()]), max_per_day: 20, ..DialNarrowing::default() };
+    assert_eq!(dial.narrowing(tenants), Some(narrowing), "what the manifest does not name stays the tenant's");
+    assert_eq!(tenants.narrowing(tenants), None);
     assert_eq!(
         support.canary,
         Some(Canary { percent: 5, min_calls: 50, max_failures_percent: 10, promote_calls: 250 })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use voxtra_artifacts::HandlerKey;
-use voxtra_directory::{Canary, Directory, HandlerPlan, Upgrade};
+use voxtra_directory::{Canary, Directory, Grants, HandlerPlan, Upgrade};
 use voxtra_plugins::{Catalog, FilterComponent, Handler, Kind, Limits, RouterComponent, Succession};
 
 use crate::trials::OnTrial;
@@ -66,15 +66,15 @@ impl Snapshot {
             let key = |name: &str| HandlerKey::new(tenant, &name.into()).ok();
             let of = |name: &str| loaded.get(&key(name)?);
             let tried = |name: &str| Some(&on_trial.get(&key(name)?)?.component);
-            let must_be_signed = plan.settings.signatures.required;
+            let (must_be_signed, grants) = (plan.settings.signatures.required, &plan.settings.grants);
             for plan in plan.handlers.values() {
                 if let Some(Component::Handler(handler)) = of(plan.name.as_str()) {
-                    handlers.push(within(handler, plan));
+                    handlers.push(within(handler, plan, grants));
                 } else if must_be_signed {
                     withheld.push((tenant.clone(), plan.name.clone()));
                 }
                 if let (Some(Component::Handler(handler)), Some(canary)) = (tried(plan.name.as_str()), plan.canary) {
-                    trials.push(TrialVersion { handler: within(handler, plan), plan: canary });
+                    trials.push(TrialVersion { handler: within(handler, plan, grants), plan: canary });
                 }
             }
             routers.extend(plan.routers.iter().filter_map(|rule| match of(&rule_name(Kind::Router, &rule.name))? {
@@ -101,9 +101,11 @@ pub(crate) fn rule_name(kind: Kind, name: &str) -> String {
     }
 }
 
-/// A handler with what its manifest says.
-fn within(handler: &Handler, plan: &HandlerPlan) -> Handler {
-    handler.clone().narrowed(limits(plan), plan.grants.capabilities()).succeeded(succession(plan))
+/// A handler with what its manifest says, and leaves of what its tenant has.
+fn within(handler: &Handler, plan: &HandlerPlan, tenants: &Grants) -> Handler {
+    let dial = plan.grants.dial.as_ref().zip(tenants.dial.as_ref()).and_then(|(own, tenants)| own.narrowing(tenants));
+    let narrowed = handler.clone().narrowed(limits(plan), plan.grants.capabilities());
+    narrowed.dialling(dial).succeeded(succession(plan))
 }
 
 /// What becomes of calls that are up when another version comes.

@@ -236,6 +236,25 @@ fn a_handler_gets_no_more_than_its_manifest_says() {
     assert_eq!(of(&heard).0, 2 << 20);
 }
 
+#[test]
+fn whom_a_handler_may_call_is_what_its_manifest_leaves_of_its_tenants() {
+    let rig = Rig::new("dial");
+    std::fs::create_dir(rig.plugins().join("acme")).unwrap();
+    rig.put("acme/a.wasm", &handler(1));
+    rig.put("acme/tenant.toml", b"[capabilities.dial]\npatterns = ['1XX']\nendpoint = 'PJSIP/{number}@trunk'\n");
+    rig.put("acme/a.toml", b"[capabilities]\ndial = { patterns = ['10X'] }\n");
+    let (mut loader, mut heard) = rig.begin();
+    let of = |heard: &Heard| {
+        let heard = heard.0.lock().unwrap();
+        let handler = heard.0.last().unwrap().catalog.handlers().next().unwrap().clone();
+        handler.dial_narrowing().and_then(|narrowing| narrowing.patterns.clone())
+    };
+    assert_eq!(of(&heard), Some(vec!["10X".to_owned()]));
+    rig.put("acme/a.toml", b"[capabilities]\ndial = true\n");
+    rig.settle(&mut loader, &mut heard);
+    assert_eq!(of(&heard), None);
+}
+
 /// A router that leaves every call to the static routes.
 fn router() -> Vec<u8> {
     let text = r#"(component

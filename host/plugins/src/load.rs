@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use voxtra_core::{Capabilities, HandlerName, TenantId};
+use voxtra_core::{Capabilities, DialNarrowing, HandlerName, TenantId};
 use wasmtime::component::{Component, InstancePre};
 
 use crate::aside;
@@ -100,6 +100,7 @@ pub struct Handler {
     pub(crate) inner: Arc<Inner>,
     pub(crate) limits: Limits,
     capabilities: Capabilities,
+    dial: Option<Arc<DialNarrowing>>,
     succession: Succession,
 }
 
@@ -181,6 +182,18 @@ impl Handler {
         self
     }
 
+    /// What its manifest takes away from whom its tenant may call. By default nothing.
+    pub fn dial_narrowing(&self) -> Option<&Arc<DialNarrowing>> {
+        self.dial.as_ref()
+    }
+
+    /// The same version with whom it may call narrowed so, and not as before.
+    #[must_use]
+    pub fn dialling(mut self, narrowing: Option<DialNarrowing>) -> Self {
+        self.dial = narrowing.map(Arc::new);
+        self
+    }
+
     /// What becomes of its calls when another version takes its place. By default they stay to their end.
     pub fn succession(&self) -> Succession {
         self.succession
@@ -206,6 +219,7 @@ impl Handler {
             inner: Arc::new(inner),
             limits: runtime.options.limits,
             capabilities: Capabilities::ALL,
+            dial: None,
             succession: Succession::default(),
         })
     }

@@ -19,7 +19,7 @@ impl Host {
         let (inner, guests) = (self.inner(), &self.inner().runtimes.guests);
         let mut rules = inner.ports.rules.clone();
         for router in catalog.all_routers() {
-            let tenant = narrowed(inner.tenant(router.tenant()), router.capabilities());
+            let tenant = narrowed(inner.tenant(router.tenant()), router.capabilities(), None);
             rules.push(Arc::new(RouterRule { router: router.clone(), tenant, guests: guests.clone() }));
         }
         let mut filters = inner.ports.filters.clone();

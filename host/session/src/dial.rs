@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use voxtra_core::{CallError, TenantId};
+use voxtra_core::{CallError, DialNarrowing, TenantId};
 
 use crate::words;
 
@@ -178,10 +178,12 @@ impl Dialling {
         }
     }
 
-    /// Lets one call through, or says why not. The call counts as live until the permit is dropped.
+    /// Lets one call through, or says why not; `own` is what the handler has, where one places it. The call counts as live
+    /// until the permit is dropped.
     pub(crate) fn admit(
         self: &Arc<Self>,
         tenant: &TenantId,
+        own: Option<&DialNarrowing>,
         to: &str,
         caller_id: &str,
     ) -> Result<(Dialled, DialPermit), CallError> {
@@ -191,8 +193,16 @@ impl Dialling {
         let Some((account, policy)) = account.and_then(|a| a.policy.clone().map(|policy| (a, policy))) else {
             return denied(format!("this tenant may place no calls; say in {key} which it may"));
         };
-        let dialled =
-            Dialled { endpoint: policy.endpoint_for(to, &key)?, caller_id: policy.caller_id_for(caller_id, &key)? };
+        let dialled = Dialled {
+            endpoint: policy.endpoint_for(to, &key)?,
+            caller_id: caller_id_for(&policy, own, caller_id, &key)?,
+        };
+        if let Some(own) = own {
+            check_own(own, to)?;
+            if account.live >= own.max_concurrent {
+                return limit_of_own(account.live, "are up", "max_concurrent");
+            }
+        }
         if account.live >= policy.max_concurrent {
             return limit(format!(
                 "{} calls that this tenant has placed are up, as many as {key}.max_concurrent allows; wait for one to end",
@@ -207,27 +217,51 @@ impl Dialling {
                 account.placed.len()
             ));
         }
+        if let Some(most) = own.map(|own| own.max_per_minute).filter(|most| account.placed.len() >= *most as usize) {
+            return limit_of_own(most, "were placed in the last minute", "max_per_minute");
+        }
         account.placed.push_back(now);
         account.live += 1;
         Ok((dialled, DialPermit { dialling: Arc::clone(self), tenant: tenant.clone() }))
     }
 
-    /// Whether a call may be handed there.
-    pub(crate) fn may_transfer(&self, tenant: &TenantId, target: &words::Target) -> Result<(), CallError> {
+    /// Whether a call may be handed there, by a handler that has this.
+    pub(crate) fn may_transfer(
+        &self,
+        tenant: &TenantId,
+        own: Option<&DialNarrowing>,
+        target: &words::Target,
+    ) -> Result<(), CallError> {
         let key = key(tenant);
         match target {
             words::Target::Extension(_, None) => Ok(()),
-            words::Target::Extension(_, Some(context)) => self.may_enter(tenant, context),
-            words::Target::Endpoint(endpoint) => match self.policy(tenant) {
-                Some(policy) if policy.endpoints.contains(endpoint) || policy.is_dialled(endpoint) => Ok(()),
-                Some(_) => denied(format!("{endpoint} may not be dialled; add it to {key}.endpoints")),
-                None => denied(format!("calls may not be handed to endpoints; say in {key} which may be dialled")),
-            },
+            words::Target::Extension(_, Some(context)) => self.may_enter(tenant, own, context),
+            words::Target::Endpoint(endpoint) => {
+                let Some(policy) = self.policy(tenant) else {
+                    return denied(format!("calls may not be handed to endpoints; say in {key} which may be dialled"));
+                };
+                let (is_named, number) = (policy.endpoints.contains(endpoint), policy.number_of(endpoint));
+                if !is_named && number.is_none() {
+                    return denied(format!("{endpoint} may not be dialled; add it to {key}.endpoints"));
+                }
+                let is_left = |own: &DialNarrowing| {
+                    (is_named && has(&own.endpoints, endpoint)) || number.is_some_and(|number| fits_own(own, number))
+                };
+                if own.is_none_or(is_left) { Ok(()) } else { denied_to_own(endpoint, "endpoints") }
+            }
         }
     }
 
-    /// Whether a dialplan context may be named.
-    pub(crate) fn may_enter(&self, tenant: &TenantId, context: &str) -> Result<(), CallError> {
+    /// Whether a dialplan context may be named, by a handler that has this.
+    pub(crate) fn may_enter(
+        &self,
+        tenant: &TenantId,
+        own: Option<&DialNarrowing>,
+        context: &str,
+    ) -> Result<(), CallError> {
+        if own.is_some_and(|own| !has(&own.contexts, context)) {
+            return denied_to_own(&format!("the context {context}"), "contexts");
+        }
         if self.policy(tenant).is_some_and(|policy| policy.contexts.iter().any(|allowed| allowed == context)) {
             return Ok(());
         }
@@ -244,12 +278,70 @@ impl Dialling {
 }
 
 impl DialPolicy {
-    /// Whether an endpoint is what the template makes of a number that may be dialled.
-    fn is_dialled(&self, endpoint: &str) -> bool {
-        let Some((before, after)) = self.template.split_once(NUMBER) else { return false };
-        let number = endpoint.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-        number.is_some_and(|n| words::number("", n).is_ok() && self.patterns.iter().any(|pattern| fits(pattern, n)))
+    /// The number that may be dialled and of which the template makes this endpoint.
+    fn number_of<'e>(&self, endpoint: &'e str) -> Option<&'e str> {
+        let (before, after) = self.template.split_once(NUMBER)?;
+        let number = endpoint.strip_prefix(before)?.strip_suffix(after)?;
+        let may = words::number("", number).is_ok() && self.patterns.iter().any(|pattern| fits(pattern, number));
+        may.then_some(number)
     }
+}
+
+/// Whether a handler that has this may begin a batch of calls to these numbers.
+pub(crate) fn check_own_batch<'n>(
+    own: &DialNarrowing,
+    numbers: impl IntoIterator<Item = &'n str>,
+) -> Result<(), CallError> {
+    if !own.batches {
+        return denied_to_own("a batch", "batches");
+    }
+    numbers.into_iter().try_for_each(|number| check_own(own, number))
+}
+
+/// What a handler may dial of what its tenant may.
+fn check_own(own: &DialNarrowing, to: &str) -> Result<(), CallError> {
+    if to.contains('/') {
+        return if has(&own.endpoints, to) { Ok(()) } else { denied_to_own(to, "endpoints") };
+    }
+    if fits_own(own, to) { Ok(()) } else { denied_to_own(&format!("the number {to}"), "patterns") }
+}
+
+fn fits_own(own: &DialNarrowing, number: &str) -> bool {
+    own.patterns.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| fits(pattern, number)))
+}
+
+fn has(left: &Option<Vec<String>>, text: &str) -> bool {
+    left.as_ref().is_none_or(|left| left.iter().any(|one| one == text))
+}
+
+/// The number to be shown, of those that the handler's manifest leaves it.
+fn caller_id_for(
+    policy: &DialPolicy,
+    own: Option<&DialNarrowing>,
+    asked: &str,
+    key: &str,
+) -> Result<String, CallError> {
+    let Some(left) = own.and_then(|own| own.caller_ids.as_ref()) else { return policy.caller_id_for(asked, key) };
+    match left.iter().find(|id| asked.is_empty() || *id == asked) {
+        Some(id) => policy.caller_id_for(id, key),
+        None if asked.is_empty() => Ok(String::new()),
+        // Words that are no number are refused as such.
+        None => policy.caller_id_for(asked, key).and_then(|_| denied_to_own(&format!("to show {asked}"), "caller_ids")),
+    }
+}
+
+fn denied_to_own<T>(what: &str, key: &str) -> Result<T, CallError> {
+    denied(format!(
+        "dial: {what} is not what this handler's manifest leaves it; add it to `capabilities.dial.{key}` there"
+    ))
+}
+
+/// What a handler is told that places too many.
+pub(crate) fn limit_of_own<T>(calls: u32, what: &str, key: &str) -> Result<T, CallError> {
+    limit(format!(
+        "{calls} calls that this tenant has placed {what}, as many as the handler's manifest allows; wait, or raise \
+         capabilities.dial.{key} there"
+    ))
 }
 
 /// One placed call's share of its tenant's limit.
@@ -303,7 +395,7 @@ mod tests {
     }
 
     fn admit(dialling: &Arc<Dialling>, to: &str, caller_id: &str) -> Result<(Dialled, DialPermit), CallError> {
-        dialling.admit(&TenantId::from("acme"), to, caller_id)
+        dialling.admit(&TenantId::from("acme"), None, to, caller_id)
     }
 
     #[test]
@@ -342,7 +434,7 @@ mod tests {
         for bad in ["", "12@evil", "12,13", "PJSIP/1&PJSIP/2", "9\r\n", "9${X}", "alice"] {
             assert_eq!(admit(&dialling, bad, "").err().unwrap().kind(), "invalid-argument", "{bad:?}");
         }
-        let error = dialling.admit(&TenantId::default(), "9", "").err().unwrap();
+        let error = dialling.admit(&TenantId::default(), None, "9", "").err().unwrap();
         assert!(error.kind() == "denied" && error.to_string().contains("say in dial "), "{error}");
     }
 
@@ -365,7 +457,7 @@ mod tests {
     #[test]
     fn calls_go_where_they_may() {
         let dialling = dialling();
-        let may = |target: &str| dialling.may_transfer(&"acme".into(), &words::target(target).unwrap());
+        let may = |target: &str| dialling.may_transfer(&"acme".into(), None, &words::target(target).unwrap());
         for good in ["100", "100@sales", "PJSIP/100", "PJSIP/91@trunk"] {
             may(good).unwrap();
         }
@@ -374,5 +466,53 @@ mod tests {
         }
         dialling.set([]);
         assert!(may("100").is_ok() && may("100@sales").is_err() && may("PJSIP/100").is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handlers_manifest_takes_away_of_what_the_tenant_may_and_adds_nothing() {
+        let acme = TenantId::from("acme");
+        let own = DialNarrowing {
+            patterns: Some(vec!["91.".into(), "7.".into()]),
+            endpoints: Some(vec!["PJSIP/101".into()]),
+            caller_ids: Some(vec!["+200".into()]),
+            contexts: Some(Vec::new()),
+            ..DialNarrowing::default()
+        };
+        let dialling = dialling();
+        let kind = |tried: Result<String, CallError>| tried.unwrap_or_else(|error| error.kind().to_owned());
+        let admit =
+            |to: &str, shown: &str| kind(dialling.admit(&acme, Some(&own), to, shown).map(|(d, _)| d.caller_id));
+        assert_eq!(admit("912", ""), "+200", "the first that is left");
+        assert_eq!(admit("912", "+100"), "denied");
+        assert_eq!(admit("912", "x"), "invalid-argument");
+        for neither in ["92", "71", "PJSIP/100", "PJSIP/101"] {
+            assert_eq!(admit(neither, ""), "denied", "{neither}");
+        }
+        let may = |target: &str| {
+            let target = words::target(target).unwrap();
+            kind(dialling.may_transfer(&acme, Some(&own), &target).map(|()| "yes".to_owned()))
+        };
+        assert_eq!([may("100"), may("PJSIP/912@trunk")], ["yes", "yes"]);
+        for neither in ["100@sales", "PJSIP/100", "PJSIP/101", "PJSIP/92@trunk", "PJSIP/71@trunk"] {
+            assert_eq!(may(neither), "denied", "{neither}");
+        }
+        check_own_batch(&own, ["911", "912"]).unwrap();
+        assert_eq!(check_own_batch(&own, ["911", "92"]).unwrap_err().kind(), "denied");
+        let none = DialNarrowing { batches: false, ..DialNarrowing::default() };
+        assert_eq!(check_own_batch(&none, ["911"]).unwrap_err().kind(), "denied");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handlers_own_limits_are_compared_with_what_its_tenant_has_placed() {
+        let (acme, dialling) = (TenantId::from("acme"), dialling());
+        let one = DialNarrowing { max_concurrent: 1, ..DialNarrowing::default() };
+        let (_, permit) = dialling.admit(&acme, Some(&one), "91", "").unwrap();
+        let why = dialling.admit(&acme, Some(&one), "91", "").err().unwrap();
+        assert!(why.kind() == "limit-exceeded" && why.to_string().contains("max_concurrent"), "{why}");
+        drop(permit);
+        let once = DialNarrowing { max_per_minute: 1, ..DialNarrowing::default() };
+        let why = dialling.admit(&acme, Some(&once), "91", "").err().unwrap();
+        assert!(why.kind() == "limit-exceeded" && why.to_string().contains("max_per_minute"), "{why}");
+        dialling.admit(&acme, Some(&one), "91", "").unwrap();
     }
 }

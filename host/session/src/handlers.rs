@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use voxtra_core::verbs::EndedCall;
-use voxtra_core::{BoxFuture, CallId, Capabilities, HandlerName, TenantId, Usage};
+use voxtra_core::{BoxFuture, CallId, Capabilities, DialNarrowing, HandlerName, TenantId, Usage};
 use voxtra_plugins::{Catalog, Handler, Instance, Outcome, SharedCall, StartError, Succession};
 
 use crate::limits::VersionLimits;
@@ -41,6 +41,11 @@ pub trait HandlerVersion: Send + Sync {
     /// has limits of its own.
     fn capabilities(&self) -> Capabilities {
         Capabilities::ALL
+    }
+
+    /// What its manifest takes away from whom its tenant may call. By default nothing.
+    fn dial_narrowing(&self) -> Option<Arc<DialNarrowing>> {
+        None
     }
 
     /// What its manifest allows it, within what its tenant has.
@@ -116,6 +121,10 @@ impl HandlerVersion for Handler {
 
     fn capabilities(&self) -> Capabilities {
         Self::capabilities(self)
+    }
+
+    fn dial_narrowing(&self) -> Option<Arc<DialNarrowing>> {
+        Self::dial_narrowing(self).cloned()
     }
 
     fn has_upgrade(&self) -> bool {

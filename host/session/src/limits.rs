@@ -92,6 +92,13 @@ impl Limits {
         Ok(())
     }
 
+    /// How many calls a tenant has placed in its day.
+    pub(crate) fn placed_today(&self, tenant: &TenantId) -> u32 {
+        let inner = self.inner();
+        let today = inner.placed.get(tenant).filter(|today| today.since.elapsed() < DAY);
+        today.map_or(0, |today| today.calls)
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

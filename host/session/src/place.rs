@@ -14,6 +14,7 @@ use voxtra_core::{
 };
 
 use crate::call::{CallShared, Message};
+use crate::dial::limit_of_own;
 use crate::host::{Host, Inner, not_admitted};
 use crate::inbox::{HangupBy, LegInbox, Signals};
 use crate::life::CallLife;
@@ -180,7 +181,7 @@ impl Inner {
             DialTarget::Dialplan(place) => {
                 words::place(place)?;
                 if !place.context.is_empty() {
-                    self.dialling.may_enter(tenant, &place.context)?;
+                    self.dialling.may_enter(tenant, None, &place.context)?;
                 }
                 Ok((Start::Nobody, DEFAULT_NAME.to_owned(), OnFailure::default(), Some(place.clone())))
             }
@@ -192,7 +193,17 @@ impl Inner {
         this: &Arc<Self>,
         order: Order,
     ) -> Result<(Arc<CallShared>, mpsc::Sender<Message>, oneshot::Receiver<PlacedEnd>), CallError> {
-        let (dialled, permit) = this.dialling.admit(&order.tenant, &order.to, &order.caller_id)?;
+        // What a handler places is its own to answer for; what it takes when it is answered is somebody else's.
+        let own = match &order.start {
+            Start::ByParent(handler) => handler.dial_narrowing(),
+            _ => None,
+        };
+        if let Some(most) = own.as_ref().map(|own| own.max_per_day)
+            && this.limits.placed_today(&order.tenant) >= most
+        {
+            return limit_of_own(most, "were placed in its day", "max_per_day");
+        }
+        let (dialled, permit) = this.dialling.admit(&order.tenant, own.as_deref(), &order.to, &order.caller_id)?;
         let ring_timeout = order.ring_timeout.unwrap_or(DEFAULT_RING_TIMEOUT).min(RING_MAX);
         let info = CallInfo {
             id: order.id.clone(),

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use voxtra_core::store::{CasOutcome, Entry, KeyValueStore};
 use voxtra_core::verbs::{BatchRequest, BatchStatus};
-use voxtra_core::{BoxFuture, CallError, Capabilities, Capability, TenantId};
+use voxtra_core::{BoxFuture, CallError, Capabilities, Capability, DialNarrowing, TenantId};
 use voxtra_plugins::host::TenantHost;
 
+use crate::dial::check_own_batch;
 use crate::ports::{Batches, HostPorts};
 use crate::words;
 
@@ -136,15 +137,20 @@ impl TenantHost for SessionTenant {
 struct Narrowed {
     tenant: Arc<dyn TenantHost>,
     capabilities: Capabilities,
+    dial: Option<Arc<DialNarrowing>>,
 }
 
-/// What a handler with these capabilities is given of its tenant's.
-pub(crate) fn narrowed(tenant: Arc<dyn TenantHost>, capabilities: Capabilities) -> Arc<dyn TenantHost> {
+/// What a handler with these capabilities, and with whom it may call narrowed so, is given of its tenant's.
+pub(crate) fn narrowed(
+    tenant: Arc<dyn TenantHost>,
+    capabilities: Capabilities,
+    dial: Option<Arc<DialNarrowing>>,
+) -> Arc<dyn TenantHost> {
     let wanted = [Capability::Store, Capability::Originate, Capability::Dial];
-    if wanted.into_iter().all(|capability| capabilities.has(capability)) {
+    if dial.is_none() && wanted.into_iter().all(|capability| capabilities.has(capability)) {
         return tenant;
     }
-    Arc::new(Narrowed { tenant, capabilities })
+    Arc::new(Narrowed { tenant, capabilities, dial })
 }
 
 impl Narrowed {
@@ -193,6 +199,10 @@ impl TenantHost for Narrowed {
 
     fn batch_start(&self, batch: BatchRequest) -> BoxFuture<'_, Result<String, CallError>> {
         // Rows of a batch are numbers.
+        let numbers = batch.rows.iter().map(|row| row.number.as_str());
+        if let Some(Err(denied)) = self.dial.as_deref().map(|own| check_own_batch(own, numbers)) {
+            return Box::pin(async move { Err(denied) });
+        }
         self.with(&[Capability::Originate, Capability::Dial], |tenant| tenant.batch_start(batch))
     }
 

@@ -13,8 +13,8 @@ use voxtra_core::verbs::{
     RecordOptions, RecordingInfo, SnoopOptions,
 };
 use voxtra_core::{
-    BoxFuture, CallError, CallInfo, CallState, Capabilities, Capability, HandlerName, HangupCause, Http, HttpOut,
-    MediaLink, PlaybackId, RecordingId,
+    BoxFuture, CallError, CallInfo, CallState, Capabilities, Capability, DialNarrowing, HandlerName, HangupCause, Http,
+    HttpOut, MediaLink, PlaybackId, RecordingId,
 };
 use voxtra_plugins::host::{BridgeHost, CallHost, Inherited, SharedCall, SnoopHost, TenantHost};
 
@@ -41,6 +41,7 @@ pub(crate) struct SessionCall {
     own_http: OnceLock<Arc<dyn Http>>,
     /// Of the handler that is given the call.
     capabilities: Capabilities,
+    dial: Option<Arc<DialNarrowing>>,
     /// Whether the call is this handler's.
     tenure: u32,
     inherited: Mutex<Inherited>,
@@ -54,14 +55,16 @@ impl SessionCall {
         host: &Inner,
     ) -> Self {
         let capabilities = handler.map_or(Capabilities::NONE, HandlerVersion::capabilities);
+        let dial = handler.and_then(HandlerVersion::dial_narrowing);
         Self {
             handler: handler.map_or_else(|| HandlerName::from(""), |handler| handler.name().clone()),
             messages,
-            tenant: narrowed(host.tenant(&shared.info.tenant), capabilities),
+            tenant: narrowed(host.tenant(&shared.info.tenant), capabilities, dial.clone()),
             dialling: Arc::clone(&host.dialling),
             http: host.ports.http.clone(),
             own_http: OnceLock::new(),
             capabilities,
+            dial,
             tenure: shared.tenure(),
             inherited: Mutex::default(),
             shared,
@@ -179,7 +182,7 @@ impl CallHost for SessionCall {
             if matches!(checked, words::Target::Endpoint(_)) {
                 self.capabilities.check(Capability::Dial)?;
             }
-            self.dialling.may_transfer(&self.shared.info.tenant, &checked)?;
+            self.dialling.may_transfer(&self.shared.info.tenant, self.dial.as_deref(), &checked)?;
             self.ask(|reply| Message::HandOn(Box::new(HandOn::Target(target)), reply)).await
         })
     }
@@ -200,7 +203,7 @@ impl CallHost for SessionCall {
         Box::pin(async move {
             words::place(&place)?;
             if !place.context.is_empty() {
-                self.dialling.may_enter(&self.shared.info.tenant, &place.context)?;
+                self.dialling.may_enter(&self.shared.info.tenant, self.dial.as_deref(), &place.context)?;
             }
             self.ask(|reply| Message::HandOn(Box::new(HandOn::Dialplan(place)), reply)).await
         })

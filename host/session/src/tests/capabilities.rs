@@ -1,8 +1,8 @@
 //! What a handler may do beyond its own call, and that nothing happens without it.
 
 use voxtra_core::fake::{BridgeVerb, FakeDesk, LegVerb, SnoopVerb};
-use voxtra_core::verbs::{Recorder, Sides, SnoopOptions};
-use voxtra_core::{CallError, Capability};
+use voxtra_core::verbs::{BatchRequest, BatchRow, DialplanPlace, Recorder, Sides, SnoopOptions};
+use voxtra_core::{CallError, Capability, DialNarrowing};
 use voxtra_plugins::Outcome;
 use voxtra_plugins::host::{BridgeHost, SnoopHost};
 
@@ -98,8 +98,7 @@ async fn after_a_hand_over_the_new_handlers_capabilities_count() {
 async fn after_an_upgrade_the_new_versions_capabilities_count_whether_they_are_more_or_less() {
     let store_only = Capabilities::NONE.with(Capability::Store);
     let without = ["originate", "originate", "bridge", "record", "snoop", "", "originate", "dial"];
-    for (before, after, wanted) in
-        [(Capabilities::ALL, store_only, without), (store_only, Capabilities::ALL, [""; 8])]
+    for (before, after, wanted) in [(Capabilities::ALL, store_only, without), (store_only, Capabilities::ALL, [""; 8])]
     {
         let (notes, seen) = (Notes::default(), Notes::default());
         let kit = kit_with(&Version { capabilities: before, ..waiting("old", &notes) });
@@ -117,6 +116,98 @@ async fn after_an_upgrade_the_new_versions_capabilities_count_whether_they_are_m
         kit.host.idle().await;
         assert_eq!(seen.all(), [names(wanted)]);
     }
+}
+
+/// Whom it may call of `91`, `92` and an endpoint, and whether it may hand its call to a context.
+async fn may_call(call: &SharedCall) -> Vec<String> {
+    let kind = |tried: Result<(), CallError>| tried.err().map_or("yes", |error| error.kind()).to_owned();
+    let batch = |number: &str| {
+        let row = BatchRow { number: number.to_owned(), metadata: Vec::new() };
+        BatchRequest {
+            name: "b".to_owned(),
+            handler: "default".to_owned(),
+            concurrency: 0,
+            calls_per_10_s: 0,
+            retries: String::new(),
+            detect_machine: false,
+            rows: vec![row],
+        }
+    };
+    let place = DialplanPlace { context: "sales".to_owned(), extension: "100".to_owned(), priority: 1 };
+    vec![
+        kind(call.originate(to("91")).await.map(drop)),
+        kind(call.originate(to("92")).await.map(drop)),
+        kind(call.originate(to("PJSIP/100")).await.map(drop)),
+        kind(call.tenant().batch_start(batch("91")).await.map(drop)),
+        kind(call.tenant().batch_start(batch("92")).await.map(drop)),
+        kind(call.transfer("PJSIP/92@trunk".into()).await),
+        kind(call.continue_in_dialplan(place).await),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_handler_may_call_is_what_its_manifest_leaves_and_after_an_upgrade_the_new_ones() {
+    let only_91 = DialNarrowing {
+        patterns: Some(vec!["91".into()]),
+        endpoints: Some(Vec::new()),
+        contexts: Some(Vec::new()),
+        ..DialNarrowing::default()
+    };
+    let only_92 = DialNarrowing { patterns: Some(vec!["92".into()]), ..only_91.clone() };
+    let (notes, seen) = (Notes::default(), Notes::default());
+    let tells = notes.clone();
+    let old = Version::new("old", move |call| {
+        let tells = tells.clone();
+        async move {
+            call.answer().await.unwrap();
+            tells.add(may_call(&call).await);
+            until_upgrade(&call, &Notes::default()).await
+        }
+    });
+    let tells = seen.clone();
+    let new = Version::new("new", |_| async { trap() }).restores(move |call, _| {
+        let tells = tells.clone();
+        async move {
+            tells.add(may_call(&call).await);
+            Outcome::Returned
+        }
+    });
+    let kit = kit_with(&Version { dial: Some(Arc::new(only_91)), ..old });
+    kit.call("c1");
+    settle().await;
+    // Nobody runs batches here: it would have been asked.
+    let no = "denied";
+    assert_eq!(notes.all(), [format!("{:?}", ["yes", no, no, "not-configured", no, no, no])]);
+    put(&kit, &Version { dial: Some(Arc::new(only_92)), ..new });
+    kit.host.idle().await;
+    let expected = [no, "yes", no, no, "not-configured"];
+    assert!(seen.all()[0].starts_with(format!("{expected:?}").trim_end_matches(']')), "{:?}", seen.all());
+    let placed = kit.exchange.placed();
+    assert_eq!(
+        placed.iter().map(|(leg, _)| leg.endpoint.as_str()).collect::<Vec<_>>(),
+        ["PJSIP/91@trunk", "PJSIP/92@trunk"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_places_no_more_in_a_day_than_its_manifest_leaves_it() {
+    let notes = Notes::default();
+    let tells = notes.clone();
+    let handler = Version::new("old", move |call| {
+        let tells = tells.clone();
+        async move {
+            for _ in 0..2 {
+                tells.add(call.originate(to("91")).await.map(drop).map_err(|error| error.to_string()));
+            }
+            Outcome::Returned
+        }
+    });
+    let once = DialNarrowing { max_per_day: 1, ..DialNarrowing::default() };
+    let kit = kit_with(&Version { dial: Some(Arc::new(once)), ..handler });
+    kit.call("c1");
+    kit.host.idle().await;
+    assert_eq!(notes.all()[0], "Ok(())");
+    assert!(notes.all()[1].contains("max_per_day"), "{:?}", notes.all());
 }
 
 #[tokio::test(start_paused = true)]

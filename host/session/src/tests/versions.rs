@@ -1,5 +1,6 @@
 //! Versions of a handler that can hand calls over, made of closures.
 
+use voxtra_core::DialNarrowing;
 use voxtra_core::verbs::HandlerEvent;
 
 use super::*;
@@ -19,6 +20,7 @@ pub(super) struct Version {
     pub(super) succession: Succession,
     /// What its manifest leaves.
     pub(super) capabilities: Capabilities,
+    pub(super) dial: Option<Arc<DialNarrowing>>,
     pub(super) limits: VersionLimits,
     pub(super) starts: bool,
     /// There is no room for so many times.
@@ -43,6 +45,7 @@ impl Version {
             restore: Arc::new(|_, _| Box::pin(async { Outcome::Error("it was not expected".into()) })),
             succession: MID_CALL,
             capabilities: Capabilities::ALL,
+            dial: None,
             limits: VersionLimits::default(),
             starts: true,
             busy: Arc::default(),
@@ -103,6 +106,10 @@ impl HandlerVersion for Version {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    fn dial_narrowing(&self) -> Option<Arc<DialNarrowing>> {
+        self.dial.clone()
     }
 
     fn limits(&self) -> VersionLimits {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use voxtra_core::http::{Http, HttpOut};
+use voxtra_core::http::{CallHttp, Http, HttpOut, HttpUsage};
 use voxtra_core::{HandlerName, TenantId};
 use voxtra_egress::{
-    AllowedNetwork, Egress, EgressLimits, EgressOptions, EgressPolicy, Narrowing, OperatorNetworks, TenantRules,
+    AllowedNetwork, CallEgress, Egress, EgressLimits, EgressOptions, EgressPolicy, Narrowing, OperatorNetworks,
+    TenantRules,
 };
 use voxtra_services::database::Database;
 use voxtra_services::webhooks::{OutboxOptions, WebhookSink, WebhookTarget, http_client};
@@ -49,8 +50,25 @@ impl Web {
 }
 
 impl HttpOut for Web {
-    fn of_call(&self, tenant: &TenantId, _handler: &HandlerName) -> Arc<dyn Http> {
-        self.egress.call(tenant, Arc::new(Narrowing::default())).on(&self.control)
+    fn of_call(&self, tenant: &TenantId) -> Arc<dyn CallHttp> {
+        let way = self.egress.call(tenant, Arc::new(Narrowing::default()));
+        Arc::new(CallWeb { way, control: self.control.clone() })
+    }
+}
+
+/// One call's; its tenant's handlers narrow nothing.
+struct CallWeb {
+    way: CallEgress,
+    control: Handle,
+}
+
+impl CallHttp for CallWeb {
+    fn of_handler(&self, _handler: &HandlerName) -> Arc<dyn Http> {
+        self.way.clone().on(&self.control)
+    }
+
+    fn usage(&self) -> HttpUsage {
+        self.way.usage()
     }
 }
 

@@ -29,6 +29,9 @@ pub struct TenantPlan {
     pub routers: Vec<RulePlan>,
     /// Its filters, in the order in which an event passes them.
     pub filters: Vec<RulePlan>,
+    /// Filters whose files are there and cannot be read, and were not read before: without `.filter.wasm`, made fit to be
+    /// shown. They can filter nothing, and no event is to leave without them.
+    pub unread_filters: Vec<String>,
 }
 
 /// What is the tenant's as a whole.

@@ -11,7 +11,8 @@ use voxtra_artifacts::oci::{Fetched, OciError, OciOptions, OciReference};
 use voxtra_artifacts::settle::{Content, Due, Outcome, SettleOptions, Settler, Verdict};
 use voxtra_artifacts::store::{Author, CanaryEnd, Source as VersionSource, Standing, StoreError, VersionStore};
 use voxtra_artifacts::{HandlerKey, Version};
-use voxtra_directory::{Directory, DirectoryError, HostCeiling, Problem, Scanner, Signatures, Source};
+use voxtra_core::{HandlerName, TenantId};
+use voxtra_directory::{Directory, DirectoryError, HostCeiling, Part, Problem, Scanner, Signatures, Source};
 use voxtra_plugins::Runtime;
 
 use crate::fetch::{self, Fetcher, Place};
@@ -235,7 +236,26 @@ impl Loader {
     /// What takes calls now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(&self.directory, &self.loaded, &self.trials)
+        Snapshot::new(&self.directory, &self.loaded, &self.trials, self.unread_filters())
+    }
+
+    /// Filters that were good once, of tenants that are there and could not be read since the start: what is left of their
+    /// earlier calls may still tell events.
+    fn unread_filters(&self) -> Vec<(TenantId, HandlerName)> {
+        let of_tenant = |problem: &Problem| match &problem.part {
+            Part::Tenant(tenant) if !self.directory.tenants.contains_key(tenant) => Some(tenant.clone()),
+            _ => None,
+        };
+        let unread: BTreeSet<TenantId> = self.problems.iter().filter_map(of_tenant).collect();
+        if unread.is_empty() {
+            return Vec::new();
+        }
+        let keys = self.versions.handlers().unwrap_or_default();
+        let of_filter = |key: &HandlerKey| {
+            let name = key.handler().as_str().strip_suffix(".filter").filter(|_| unread.contains(key.tenant()))?;
+            Some((key.tenant().clone(), name.into()))
+        };
+        keys.iter().filter_map(of_filter).collect()
     }
 
     /// The versions that were good, for whoever lists and changes them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use voxtra_artifacts::HandlerKey;
+use voxtra_core::{HandlerName, TenantId};
 use voxtra_directory::{Canary, Directory, Grants, HandlerPlan, Upgrade};
 use voxtra_plugins::{Catalog, FilterComponent, Handler, Kind, Limits, RouterComponent, Succession};
 
@@ -55,13 +56,15 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Of the components that are loaded, those that the directory still names, narrowed to what it gives them.
+    /// `unread_filters` are those of tenants that the directory leaves out.
     pub(crate) fn new(
         directory: &Arc<Directory>,
         loaded: &BTreeMap<HandlerKey, Component>,
         on_trial: &BTreeMap<HandlerKey, OnTrial>,
+        unread_filters: Vec<(TenantId, HandlerName)>,
     ) -> Self {
         let (mut handlers, mut routers, mut filters, mut trials) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut withheld = Vec::new();
+        let (mut withheld, mut absent_filters) = (Vec::new(), unread_filters);
         for (tenant, plan) in &directory.tenants {
             let key = |name: &str| HandlerKey::new(tenant, &name.into()).ok();
             let of = |name: &str| loaded.get(&key(name)?);
@@ -81,13 +84,16 @@ impl Snapshot {
                 Component::Router(router) => Some(router.clone().narrowed(plan.settings.grants.capabilities())),
                 _ => None,
             }));
-            filters.extend(plan.filters.iter().filter_map(|rule| match of(&rule_name(Kind::Filter, &rule.name))? {
-                Component::Filter(filter) => Some(filter.clone()),
-                _ => None,
-            }));
+            for rule in &plan.filters {
+                match of(&rule_name(Kind::Filter, &rule.name)) {
+                    Some(Component::Filter(filter)) => filters.push(filter.clone()),
+                    _ => absent_filters.push((tenant.clone(), rule.name.as_str().into())),
+                }
+            }
+            absent_filters.extend(plan.unread_filters.iter().map(|name| (tenant.clone(), name.as_str().into())));
         }
         let catalog = Catalog::from_handlers(handlers).with_withheld(withheld);
-        let catalog = catalog.with_routers(routers).with_filters(filters);
+        let catalog = catalog.with_routers(routers).with_filters(filters).with_absent_filters(absent_filters);
         Self { directory: Arc::clone(directory), catalog, trials }
     }
 }

@@ -13,6 +13,7 @@ pub struct Catalog {
     handlers: BTreeMap<(TenantId, HandlerName), Handler>,
     routers: BTreeMap<TenantId, Vec<RouterComponent>>,
     filters: BTreeMap<TenantId, Vec<FilterComponent>>,
+    absent_filters: Vec<(TenantId, HandlerName)>,
     withheld: BTreeSet<(TenantId, HandlerName)>,
 }
 
@@ -55,6 +56,18 @@ impl Catalog {
     pub fn with_filters(mut self, filters: impl IntoIterator<Item = FilterComponent>) -> Self {
         filters.into_iter().for_each(|filter| self.insert_filter(filter));
         self
+    }
+
+    /// Names filters that the directory has, but of which no version can or may run: no event of these tenants is to leave
+    /// without them.
+    pub fn with_absent_filters(mut self, names: impl IntoIterator<Item = (TenantId, HandlerName)>) -> Self {
+        self.absent_filters.extend(names);
+        self
+    }
+
+    /// Filters that are there and cannot or may not run, by tenant and name.
+    pub fn absent_filters(&self) -> impl Iterator<Item = (&TenantId, &HandlerName)> {
+        self.absent_filters.iter().map(|(tenant, name)| (tenant, name))
     }
 
     /// A tenant's routers, in the order in which they are asked.

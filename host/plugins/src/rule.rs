@@ -57,7 +57,7 @@ pub enum Verdict {
     Drop,
 }
 
-/// A rule gave no answer; it is skipped.
+/// A rule gave no answer: a router is skipped, and without a filter's an event does not leave.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleFailure {
     /// It returned an error; its own words.

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::watch;
 use voxtra_core::TenantId;
 
 use crate::ports::{EventFilters, HostPorts, RoutingRules};
@@ -13,12 +14,15 @@ type Filters = Arc<[Arc<dyn EventFilters>]>;
 /// See the module.
 pub(crate) struct Asked {
     rules: RwLock<Rules>,
-    filters: RwLock<Filters>,
+    filters: watch::Sender<Filters>,
 }
 
 impl Asked {
     pub(crate) fn new(ports: &HostPorts) -> Self {
-        Self { rules: RwLock::new(ports.rules.clone().into()), filters: RwLock::new(ports.filters.clone().into()) }
+        Self {
+            rules: RwLock::new(ports.rules.clone().into()),
+            filters: watch::Sender::new(ports.filters.clone().into()),
+        }
     }
 
     pub(crate) fn set_rules(&self, rules: Vec<Arc<dyn RoutingRules>>) {
@@ -29,9 +33,7 @@ impl Asked {
     }
 
     pub(crate) fn set_filters(&self, filters: Vec<Arc<dyn EventFilters>>) {
-        let filters = filters.into();
-        let before = std::mem::replace(&mut *self.filters.write().unwrap_or_else(PoisonError::into_inner), filters);
-        drop(before);
+        drop(self.filters.send_replace(filters.into()));
     }
 
     /// Those that are asked about a tenant's new calls, in order.
@@ -42,7 +44,12 @@ impl Asked {
 
     /// Those that see a tenant's events, in order.
     pub(crate) fn filters_of(&self, tenant: &TenantId) -> Vec<Arc<dyn EventFilters>> {
-        let filters = Arc::clone(&self.filters.read().unwrap_or_else(PoisonError::into_inner));
+        let filters = Arc::clone(&self.filters.borrow());
         filters.iter().filter(|filters| filters.applies(tenant)).cloned().collect()
+    }
+
+    /// Says when the filters, of any tenant, are others than at this moment.
+    pub(crate) fn filter_changes(&self) -> watch::Receiver<Filters> {
+        self.filters.subscribe()
     }
 }

@@ -1,20 +1,26 @@
 //! A tenant's routers and filters, which are components, as the ports that a host asks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::sleep;
 use voxtra_core::wire::timestamp;
-use voxtra_core::{BoxFuture, CallInfo, Event, TenantId};
+use voxtra_core::{BoxFuture, CallInfo, Event, HandlerName, TenantId};
 use voxtra_plugins::host::TenantHost;
-use voxtra_plugins::{Catalog, FilterComponent, Guests, OutgoingEvent, RouterComponent, Verdict};
+use voxtra_plugins::{Catalog, FilterComponent, Guests, OutgoingEvent, RouterComponent, RuleFailure, Verdict};
 
 use crate::host::Host;
 use crate::ports::{Decision, EventFilters, FilterVerdict, RoutingRules};
 use crate::tenant::narrowed;
 
+/// How soon a filter is asked again when all places for instances are taken.
+const BUSY_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 impl Host {
     /// From now on a catalog's routers and filters are asked, in their order, behind those of [`crate::HostPorts`]. Their
-    /// code runs on the guests' runtime. As [`Host::set_rules`] and [`Host::set_filters`] otherwise.
+    /// code runs on the guests' runtime. Events of a tenant with a filter that cannot or may not run do not leave
+    /// ([`Catalog::absent_filters`]). As [`Host::set_rules`] and [`Host::set_filters`] otherwise.
     pub fn set_components(&self, catalog: &Catalog) {
         let (inner, guests) = (self.inner(), &self.inner().runtimes.guests);
         let mut rules = inner.ports.rules.clone();
@@ -23,6 +29,9 @@ impl Host {
             rules.push(Arc::new(RouterRule { router: router.clone(), tenant, guests: guests.clone() }));
         }
         let mut filters = inner.ports.filters.clone();
+        for (tenant, name) in catalog.absent_filters() {
+            filters.push(Arc::new(AbsentFilter { tenant: tenant.clone(), name: name.clone() }));
+        }
         for filter in catalog.all_filters() {
             filters.push(Arc::new(ComponentFilter { filter: filter.clone(), guests: guests.clone() }));
         }
@@ -69,14 +78,40 @@ impl EventFilters for ComponentFilter {
     }
 
     fn filter<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<FilterVerdict, String>> {
-        let (filter, question) = (self.filter.clone(), question(event));
-        let asked = self.guests.spawn_for(self.filter.tenant(), async move { filter.filter(&question).await });
+        let question = Arc::new(question(event));
         Box::pin(async move {
             let named = |why: String| format!("the filter {}: {why}", self.filter.name());
-            let answer = asked.await.map_err(|error| named(error.to_string()))?;
-            let verdict = answer.map_err(|failure| named(failure.to_string()))?;
-            verdict_of(verdict).map_err(named)
+            loop {
+                let (filter, question) = (self.filter.clone(), Arc::clone(&question));
+                let asked = self.guests.spawn_for(self.filter.tenant(), async move { filter.filter(&question).await });
+                match asked.await.map_err(|error| named(error.to_string()))? {
+                    // Who asks has a limit on how long it waits.
+                    Err(RuleFailure::Busy) => sleep(BUSY_AGAIN_AFTER).await,
+                    Err(failure) => return Err(named(failure.to_string())),
+                    Ok(verdict) => return verdict_of(verdict).map_err(named),
+                }
+            }
         })
+    }
+}
+
+/// Stands where a filter is that cannot or may not run.
+struct AbsentFilter {
+    tenant: TenantId,
+    name: HandlerName,
+}
+
+impl EventFilters for AbsentFilter {
+    fn applies(&self, tenant: &TenantId) -> bool {
+        self.tenant == *tenant
+    }
+
+    fn absent(&self) -> Option<String> {
+        Some(format!("no version of the filter {} can or may run", self.name))
+    }
+
+    fn filter<'a>(&'a self, _event: &'a Event) -> BoxFuture<'a, Result<FilterVerdict, String>> {
+        Box::pin(async move { Err(self.absent().unwrap_or_default()) })
     }
 }
 

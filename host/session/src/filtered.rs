@@ -4,13 +4,14 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
+use tokio::time::Instant;
 use voxtra_core::{Event, EventSink};
 
 use crate::host::{Host, Inner};
 use crate::pump::filtered;
 
 /// A sink in front of a host's sink. Those who tell such events are made before the host is, so the filters come with
-/// [`FilteredSink::filter_as`]; events before that are not filtered.
+/// [`FilteredSink::filter_as`]; events before that are not filtered, and those after the host's end do not leave.
 pub struct FilteredSink {
     sink: Arc<dyn EventSink>,
     host: OnceLock<Weak<Inner>>,
@@ -31,15 +32,20 @@ impl FilteredSink {
 impl EventSink for FilteredSink {
     /// There are as many of them at one time as recordings and batches that end: each passes by itself.
     fn emit(&self, event: Event) {
-        let Some(host) = self.host.get().and_then(Weak::upgrade) else { return self.sink.emit(event) };
-        let filters = host.asked.filters_of(&event.tenant);
-        if filters.is_empty() {
+        let Some(host) = self.host.get() else { return self.sink.emit(event) };
+        let Some(host) = host.upgrade() else {
+            // Nobody knows any more whether it had to be filtered.
+            let (kind, call, tenant) = (event.kind.as_str(), &event.session_id, &event.tenant);
+            return tracing::warn!(%call, %tenant, kind, "an event is dropped: the host has stopped, and its filters with it");
+        };
+        if host.asked.filters_of(&event.tenant).is_empty() {
             return self.sink.emit(event);
         }
         let (sink, running, control) = (Arc::clone(&self.sink), host.pump_started(), host.runtimes.control.clone());
+        let came = Instant::now();
         control.spawn(async move {
             let _running = running;
-            if let Some(event) = filtered(&host, &filters, event).await {
+            if let Some(event) = filtered(&host, event, came).await {
                 sink.emit(event);
             }
         });

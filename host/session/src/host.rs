@@ -30,6 +30,7 @@ use crate::rows::{Row, Rows};
 use crate::stats::{Counters, HostStats};
 use crate::task::{CallTask, NewCall, Start};
 use crate::tenant::SessionTenant;
+use crate::withheld::Withheld;
 
 /// What a shutdown waits beyond its limit for what is cut short then: handlers that stop, hooks that have just begun.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(3);
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     /// The rules and filters that are asked now; those of `ports` are where it began.
     pub(crate) asked: Asked,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) withheld: Withheld,
     pub(crate) dialling: Arc<Dialling>,
     pub(crate) limits: Limits,
     pub(crate) pressure: Arc<Pressure>,
@@ -120,6 +122,7 @@ impl Host {
             runtimes,
             ports,
             counters: Arc::default(),
+            withheld: Withheld::default(),
             dialling: Arc::default(),
             tenants: Mutex::default(),
             handlers: RwLock::new(handlers),
@@ -229,6 +232,12 @@ impl Host {
     /// Counters since the start.
     pub fn stats(&self) -> HostStats {
         self.inner.counters.snapshot()
+    }
+
+    /// Events that did not leave because one of their tenant's filters could not see them, by tenant, since the start. Tenants
+    /// without any are left out.
+    pub fn withheld_events(&self) -> Vec<(TenantId, u64)> {
+        self.inner.withheld.by_tenant()
     }
 
     /// Asks a call to end, for the operator. False when there is no such call.

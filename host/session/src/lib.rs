@@ -35,6 +35,7 @@ mod rows;
 pub mod stats;
 mod task;
 mod tenant;
+mod withheld;
 mod words;
 
 #[cfg(test)]

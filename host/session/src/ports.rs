@@ -136,8 +136,15 @@ pub trait EventFilters: Send + Sync {
     /// Whether this tenant's events are filtered. Asked for each event; never blocks.
     fn applies(&self, tenant: &TenantId) -> bool;
 
-    /// Judges one event. Those of one call come in order, one at a time. An error, or more than 200 ms, lets the event
-    /// pass as it is, and is counted. Runs on the control runtime: guest code has to be put elsewhere.
+    /// Why it cannot be asked for now, in a sentence; `None`: it can. Events wait 5 s for it and do not leave without it. Never
+    /// blocks.
+    fn absent(&self) -> Option<String> {
+        None
+    }
+
+    /// Judges one event. Those of one call come in order, one at a time. An event does not leave when the answer is an
+    /// error, or comes after more than 1 s: it is dropped and counted. Runs on the control runtime: guest code has to be
+    /// put elsewhere.
     fn filter<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<FilterVerdict, String>>;
 }
 

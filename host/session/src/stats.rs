@@ -25,7 +25,7 @@ pub struct HostStats {
     pub dropped_digits: u64,
     /// Dispatch rules that failed, took too long, or chose a handler that is not there.
     pub rule_failures: u64,
-    /// Events that left as they were because a filter failed or took too long.
+    /// Filters that failed or took too long; the event did not leave. By tenant: [`crate::Host::withheld_events`].
     pub filter_failures: u64,
     /// Events that did not leave because too many of their call waited for a filter.
     pub dropped_events: u64,

@@ -101,6 +101,8 @@ struct Listed {
     handlers: BTreeSet<HandlerName>,
     /// In the order of their files' names.
     rules: Vec<(Kind, String)>,
+    /// Filters by their names, which are none.
+    unread_filters: Vec<String>,
 }
 
 /// A handler that may still lose a route to another.
@@ -130,12 +132,15 @@ impl TenantReader<'_> {
         }
         self.settle_routes(&mut candidates, &settings);
         let handlers = candidates.into_iter().map(|(name, candidate)| (name, candidate.plan)).collect();
-        let (mut routers, mut filters) = (Vec::new(), Vec::new());
+        let (mut routers, mut filters, mut unread_filters) = (Vec::new(), Vec::new(), listed.unread_filters);
         for (kind, name) in listed.rules {
-            let rules = if kind == Kind::Router { &mut routers } else { &mut filters };
-            rules.extend(self.rule(kind, &name));
+            match (kind, self.rule(kind, &name)) {
+                (Kind::Router, rule) => routers.extend(rule),
+                (_, Some(rule)) => filters.push(rule),
+                (_, None) => unread_filters.push(name),
+            }
         }
-        Ok((TenantPlan { settings, handlers, routers, filters }, app_name_line))
+        Ok((TenantPlan { settings, handlers, routers, filters, unread_filters }, app_name_line))
     }
 
     fn tenant_file(&self) -> Result<TenantFile, Failure> {
@@ -175,6 +180,7 @@ impl TenantReader<'_> {
                 Ok((Kind::Handler, name)) => drop(listed.handlers.insert(HandlerName::new(name))),
                 Ok(rule) => listed.rules.push(rule),
                 Err(why) => {
+                    listed.unread_filters.extend(misnamed_filter(&entry.name));
                     let path = self.folder.path().join(&entry.name);
                     self.problems.add(Problem::new(&path, Part::Entry(Some(self.tenant.clone())), why));
                 }
@@ -426,6 +432,12 @@ fn moved(error: ReadError) -> Fault {
         ReadError::Missing => ReadError::Changing.to_string().into(),
         error => error.to_string().into(),
     }
+}
+
+/// A filter whose file is one by its ending, and whose name is none; but nothing that an editor has left.
+fn misnamed_filter(file: &OsStr) -> Option<String> {
+    let name = file.as_bytes().strip_suffix(Kind::Filter.ending().as_bytes())?;
+    (!is_hidden(name)).then(|| names::shown(OsStr::from_bytes(name)))
 }
 
 /// What a file's name says that it is.

@@ -126,13 +126,101 @@ async fn filters_change_and_drop_events_and_keep_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_pass_filters_that_fail_or_are_slow() {
-    let fails = filtered(Filter(Duration::ZERO, |_: &Event| Err("no".to_owned()))).await;
+async fn no_event_leaves_past_a_filter_that_fails_or_is_slow() {
+    let fails = filtered(Filter(Duration::ZERO, |event: &Event| match event.kind {
+        EventType::CallAnswered => Err("no".to_owned()),
+        _ => Ok(FilterVerdict::Keep),
+    }))
+    .await;
+    assert!(!fails.kinds("c1").contains(&EventType::CallAnswered));
     fails.assert_ended_once("c1");
-    assert_eq!(fails.host.stats().filter_failures, fails.kinds("c1").len() as u64);
-    let slow = filtered(Filter(SECOND, |_: &Event| Ok(FilterVerdict::Drop))).await;
-    slow.assert_ended_once("c1");
-    assert!(slow.host.stats().filter_failures > 0);
+    assert_eq!((fails.host.stats().filter_failures, fails.host.withheld_events()), (1, vec![(TenantId::default(), 1)]));
+    let slow = filtered(Filter(2 * SECOND, |_: &Event| Ok(FilterVerdict::Keep))).await;
+    assert!(slow.sink.events().is_empty(), "{:?}", slow.sink.events());
+    let withheld = slow.host.withheld_events();
+    assert!(withheld.len() == 1 && withheld[0].1 == slow.host.stats().filter_failures && withheld[0].1 > 3);
+    assert_eq!((slow.host.stats().ended, slow.host.active()), (1, 0), "the call itself went its way");
+}
+
+/// Stands where a filter is that cannot run.
+struct Absent;
+
+impl EventFilters for Absent {
+    fn applies(&self, tenant: &TenantId) -> bool {
+        *tenant == TenantId::default()
+    }
+
+    fn absent(&self) -> Option<String> {
+        Some("it may not run".to_owned())
+    }
+
+    fn filter<'a>(&'a self, _event: &'a Event) -> BoxFuture<'a, Result<FilterVerdict, String>> {
+        Box::pin(async { panic!("nobody may ask it") })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_held_for_a_filter_that_comes_and_dropped_without_it() {
+    let kit = Kit::with_ports([TestHandler::default(|_| pending())], |ports| {
+        ports.filters = vec![marks("first", Duration::ZERO), Arc::new(Absent)];
+    });
+    let beside_calls = FilteredSink::new(kit.sink.clone());
+    beside_calls.filter_as(&kit.host);
+    let told = |tenant: &str| {
+        Event::new("1".into(), EventType::RecordingFinished, TenantId::from(tenant), "c1".into(), Map::new())
+    };
+    beside_calls.emit(told("default"));
+    beside_calls.emit(told("other"));
+    let leg = kit.call("c1");
+    sleep(4 * SECOND).await;
+    assert_eq!(kit.sink.events().len(), 1, "another tenant's, and nothing else: {:?}", kit.sink.events());
+    // It comes: what was held leaves as it says, each once and in order.
+    kit.host.set_filters(vec![marks("new", Duration::ZERO)]);
+    settle().await;
+    let events = kit.sink.events();
+    assert!(events.len() > 3 && events[1..].iter().all(|event| event.data.contains_key("new")), "{events:?}");
+    let kinds = kit.kinds("c1");
+    let at = |kind| kinds.iter().position(|k| *k == kind).unwrap();
+    assert!(at(EventType::CallStarted) < at(EventType::SessionCreated));
+    assert!(kit.host.withheld_events().is_empty());
+    // It goes, and does not come back.
+    kit.host.set_filters(vec![Arc::new(Absent)]);
+    press(&leg, "1");
+    sleep(6 * SECOND).await;
+    let withheld = kit.host.withheld_events();
+    assert!(matches!(withheld.as_slice(), [(_, 1..)]), "{withheld:?}");
+    kit.host.set_filters(vec![marks("back", Duration::ZERO)]);
+    hang_up(&leg);
+    kit.host.idle().await;
+    assert_eq!(kit.host.shutdown(5 * SECOND).await, 0);
+    let kinds = kit.kinds("c1");
+    assert!(!kinds.contains(&EventType::DtmfReceived), "what was dropped does not come late: {kinds:?}");
+    assert_eq!(kit.host.withheld_events(), withheld);
+    kit.assert_ended_once("c1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_stops_does_not_wait_for_a_filter_and_sends_nothing_past_it() {
+    let kit = Kit::with_ports([plain()], |ports| ports.filters = vec![Arc::new(Absent)]);
+    let beside_calls = FilteredSink::new(kit.sink.clone());
+    beside_calls.filter_as(&kit.host);
+    kit.call("c1");
+    kit.host.idle().await;
+    let before = tokio::time::Instant::now();
+    assert_eq!(kit.host.shutdown(10 * SECOND).await, 0);
+    assert!(before.elapsed() < SECOND, "{:?}", before.elapsed());
+    let sink = kit.sink.clone();
+    drop(kit);
+    settle().await;
+    beside_calls.emit(Event::new(
+        "1".into(),
+        EventType::RecordingFinished,
+        TenantId::default(),
+        "c1".into(),
+        Map::new(),
+    ));
+    settle().await;
+    assert!(sink.events().is_empty(), "{:?}", sink.events());
 }
 
 #[tokio::test(start_paused = true)]

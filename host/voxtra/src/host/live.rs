@@ -86,7 +86,9 @@ fn tell(news: &News) {
         News::Refused { why, .. } => tracing::warn!("not loaded: {why}"),
         News::Barred { key, version, why } => {
             let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
-            tracing::error!(%tenant, %handler, version, "no new calls: {why}");
+            let what =
+                if handler.as_str().ends_with(".filter") { "its tenant's events do not leave" } else { "no new calls" };
+            tracing::error!(%tenant, %handler, version, "{what}: {why}");
         }
         News::Gone { key } => {
             tracing::info!(tenant = %key.tenant(), handler = %key.handler(), "gone from the plugin directory")

@@ -82,6 +82,10 @@ impl Parts {
             let help = "Calls that are up, of tenants that have some.";
             samples.gauge("voxtra_tenant_active_calls", help, &[("tenant", tenant.as_str())], calls.into());
         }
+        for (tenant, events) in host.withheld_events() {
+            let help = "Events that did not leave because a filter did not see them.";
+            samples.counter("voxtra_withheld_events_total", help, &[("tenant", tenant.as_str())], events as f64);
+        }
         let stats = host.stats();
         for (name, help, count) in [
             ("voxtra_calls_started_total", "Calls that were taken.", stats.started),

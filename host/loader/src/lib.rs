@@ -6,6 +6,7 @@
 //! What fails at any of these steps changes nothing but what is told. It reads no component into the host that did not
 //! pass them, routes no call and knows no PBX.
 
+mod asked;
 mod begin;
 mod fetch;
 pub mod job;

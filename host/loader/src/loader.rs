@@ -15,6 +15,7 @@ use voxtra_core::{HandlerName, TenantId};
 use voxtra_directory::{Directory, DirectoryError, HostCeiling, Part, Problem, Scanner, Signatures, Source};
 use voxtra_plugins::Runtime;
 
+use crate::asked::Asks;
 use crate::fetch::{self, Fetcher, Place};
 use crate::job::{Job, Passed, Refused};
 use crate::news::{News, Serving};
@@ -43,7 +44,8 @@ pub struct LoaderOptions {
     pub ceiling: HostCeiling,
     /// How patient to be with files that are being written.
     pub settle: SettleOptions,
-    /// Components that are compiled at one time; of one tenant it is always one. Default 2.
+    /// Components that are compiled at one time; of one tenant it is always one. Default 2. A version that an operator goes
+    /// back to is compiled beside them.
     pub workers: usize,
     /// The registries that components may come from; by default none.
     pub registries: OciOptions,
@@ -85,9 +87,18 @@ pub enum LoaderError {
 }
 
 /// What work has come to.
-enum Done {
-    Fetched { key: HandlerKey, outcome: Result<Fetched, OciError>, place: Option<Place> },
-    Judged { job: Box<Job>, outcome: Result<Passed, Refused> },
+pub(crate) enum Done {
+    Fetched {
+        key: HandlerKey,
+        outcome: Result<Fetched, OciError>,
+        place: Option<Place>,
+    },
+    Judged {
+        job: Box<Job>,
+        outcome: Result<Passed, Refused>,
+    },
+    /// Of the version that is under way in [`Asks`].
+    Asked(Result<Component, Refused>),
 }
 
 /// See the module.
@@ -110,13 +121,14 @@ pub struct Loader {
     trouble: Option<String>,
     /// Why they are tried again: told already too.
     hindrances: BTreeMap<HandlerKey, String>,
+    pub(crate) asks: Asks,
     /// What has come and waits for a worker. One of a tenant at most.
     ready: VecDeque<Job>,
     fetching: usize,
     working: usize,
     /// When old versions were removed last; the first step counts as that.
     pruned: Option<Instant>,
-    finished: Sender<Done>,
+    pub(crate) finished: Sender<Done>,
     /// A lock that nobody else ever takes: threads share the loader while everything is loaded at the start.
     results: Mutex<Receiver<Done>>,
 }
@@ -147,6 +159,7 @@ impl Loader {
             problems: Vec::new(),
             trouble: None,
             hindrances: BTreeMap::new(),
+            asks: Asks::default(),
             ready: VecDeque::new(),
             fetching: 0,
             working: 0,
@@ -200,12 +213,14 @@ impl Loader {
                     self.working = self.working.saturating_sub(1);
                     swapped |= self.take(now, &job, outcome, serving);
                 }
+                Done::Asked(outcome) => self.take_asked(outcome, serving),
             }
         }
         if swapped {
             serving.serve(self.snapshot());
             self.prune(now, serving);
         }
+        self.begin_asked(serving);
         while self.working < self.options.workers.max(1) {
             if let Some(job) = self.ready.pop_front() {
                 self.work(now, job, serving);
@@ -230,7 +245,7 @@ impl Loader {
     /// Whether components are being fetched or compiled.
     #[must_use]
     pub fn is_working(&self) -> bool {
-        self.working > 0 || self.fetching > 0
+        self.working > 0 || self.fetching > 0 || !self.asks.is_empty()
     }
 
     /// What takes calls now.
@@ -267,19 +282,6 @@ impl Loader {
     /// Everything that is loaded.
     pub fn loaded(&self) -> impl Iterator<Item = (&HandlerKey, &Component)> {
         self.loaded.iter()
-    }
-
-    /// A version that was good before, ready to be given to new calls: [`Loader::give`].
-    pub(crate) fn known_version(&self, key: &HandlerKey, version: Version) -> Result<Component, Refused> {
-        let serving = self.loaded.get(key).filter(|component| component.version() == version.short());
-        let on_trial = self.trials.get(key).filter(|trial| trial.version == version).map(|trial| &trial.component);
-        if let Some(component) = serving.or(on_trial) {
-            return Ok(component.clone());
-        }
-        let wanted = self.wanted.get(key);
-        let wanted =
-            wanted.ok_or_else(|| Refused::new(format!("{key} is not in the plugin directory; put its file back")))?;
-        self.of_store(key, wanted, version)
     }
 
     /// Gives new calls this version, which the store has made current.

@@ -8,13 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
-use voxtra_artifacts::store::{Author, CanaryEnd, HistoryEntry, Known, StoreError};
+use voxtra_artifacts::store::{Author, CanaryEnd, HistoryEntry, Known, StoreError, VersionStore};
 use voxtra_artifacts::{HandlerKey, Version, VersionPrefix};
 use voxtra_directory::{Watch, WatchOptions};
 
 use crate::job::Refused;
 use crate::loader::Loader;
 use crate::news::{News, Serving};
+use crate::snapshot::Component;
 
 /// How soon work that is under way is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -228,8 +229,14 @@ fn answer(loader: &mut Loader, serving: &mut dyn Serving, message: Message) {
         }
         Message::List(answer) => drop(answer.send(list(loader))),
         Message::History(key, answer) => drop(answer.send(history(loader, &key))),
-        Message::RollBack(key, to, by, answer) => drop(answer.send(roll_back(loader, serving, &key, to, &by))),
-        Message::Pin(key, to, by, answer) => drop(answer.send(pin(loader, serving, &key, to, &by))),
+        Message::RollBack(key, to, by, answer) => match goes_back_to(loader, &key, to, by) {
+            Ok((version, write)) => give(loader, serving, key, version, write, answer),
+            Err(error) => drop(answer.send(Err(error))),
+        },
+        Message::Pin(key, to, by, answer) => match pins(loader, &key, to, by) {
+            Ok((version, write)) => give(loader, serving, key, version, write, answer),
+            Err(error) => drop(answer.send(Err(error))),
+        },
         Message::Unpin(key, by, answer) => drop(answer.send(unpin(loader, &key, &by))),
     }
 }
@@ -253,44 +260,62 @@ fn history(loader: &Loader, key: &HandlerKey) -> Result<Vec<HistoryEntry>, Opera
     Ok(known(loader, key)?.record.history().to_vec())
 }
 
-fn roll_back(
+/// Writes down what an operator has chosen; returns the version that is current then.
+type Write = Box<dyn FnOnce(&VersionStore, &HandlerKey) -> Result<Version, StoreError> + Send + Sync>;
+
+/// What does not load any more must not become current: the version is got ready first, then this is written down, and then
+/// new calls get it.
+fn give(
     loader: &mut Loader,
     serving: &mut dyn Serving,
-    key: &HandlerKey,
-    to: Option<VersionPrefix>,
-    by: &str,
-) -> Result<Version, OperatorError> {
-    let record = known(loader, key)?.record;
-    if to.is_none() && loader.on_trial(key).is_some() {
-        let component = loader.known_version(key, record.current())?;
-        let current =
-            loader.versions().clear_canary(key, CanaryEnd::Failed, &author(by).saying("taken back by the operator"))?;
-        loader.give(key, component, serving);
-        return Ok(current);
-    }
-    let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?.or(record.previous());
-    // What does not load any more must not become current. Without any, the store says so.
-    let component = to.map(|version| loader.known_version(key, version)).transpose()?;
-    let version = loader.versions().rollback(key, to, &author(by))?;
-    if let Some(component) = component {
-        loader.give(key, component, serving);
-    }
-    Ok(version)
+    key: HandlerKey,
+    version: Version,
+    write: Write,
+    answer: oneshot::Sender<Result<Version, OperatorError>>,
+) {
+    let of = key.clone();
+    let then = move |loader: &mut Loader, serving: &mut dyn Serving, ready: Result<Component, Refused>| {
+        let given = ready.map_err(OperatorError::from).and_then(|component| {
+            let version = write(loader.versions(), &of)?;
+            loader.give(&of, component, serving);
+            Ok(version)
+        });
+        // Who has asked may have gone.
+        let _ = answer.send(given);
+    };
+    loader.ask(key, version, serving, Box::new(then));
 }
 
-fn pin(
-    loader: &mut Loader,
-    serving: &mut dyn Serving,
+fn goes_back_to(
+    loader: &Loader,
     key: &HandlerKey,
     to: Option<VersionPrefix>,
-    by: &str,
-) -> Result<Version, OperatorError> {
+    by: String,
+) -> Result<(Version, Write), OperatorError> {
+    let record = known(loader, key)?.record;
+    if to.is_none() && loader.on_trial(key).is_some() {
+        let ended = author(&by).saying("taken back by the operator");
+        let write: Write = Box::new(move |versions, key| versions.clear_canary(key, CanaryEnd::Failed, &ended));
+        return Ok((record.current(), write));
+    }
+    let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?.or(record.previous());
+    let Some(version) = to else {
+        // The store says that there is none.
+        let version = loader.versions().rollback(key, None, &author(&by))?;
+        return Ok((version, Box::new(move |_, _| Ok(version))));
+    };
+    Ok((version, Box::new(move |versions, key| versions.rollback(key, Some(version), &author(&by)))))
+}
+
+fn pins(
+    loader: &Loader,
+    key: &HandlerKey,
+    to: Option<VersionPrefix>,
+    by: String,
+) -> Result<(Version, Write), OperatorError> {
     let to = to.map(|prefix| loader.versions().resolve(key, &prefix)).transpose()?;
     let version = to.map_or_else(|| known(loader, key).map(|known| known.record.current()), Ok)?;
-    let component = loader.known_version(key, version)?;
-    let version = loader.versions().pin(key, Some(version), &author(by))?;
-    loader.give(key, component, serving);
-    Ok(version)
+    Ok((version, Box::new(move |versions, key| versions.pin(key, Some(version), &author(&by)))))
 }
 
 fn known(loader: &Loader, key: &HandlerKey) -> Result<Known, StoreError> {
@@ -298,6 +323,10 @@ fn known(loader: &Loader, key: &HandlerKey) -> Result<Known, StoreError> {
 }
 
 fn unpin(loader: &mut Loader, key: &HandlerKey, by: &str) -> Result<(), OperatorError> {
+    if loader.asks.has(key) {
+        let why = format!("a version of {key} is being loaded for a command before; ask again when that is done");
+        return Err(Refused::passing(why).into());
+    }
     loader.versions().unpin(key, &author(by))?;
     loader.again(Instant::now(), key);
     Ok(())

@@ -24,12 +24,17 @@ impl Loader {
 
     /// A version that was good before, when its tenant's signatures still let it take calls.
     pub(crate) fn of_store(&self, key: &HandlerKey, wanted: &Wanted, version: Version) -> Result<Component, Refused> {
+        let job = self.job_of_store(key, wanted, version)?;
+        job.run(&self.runtime, &self.guests).map(|passed| passed.component)
+    }
+
+    /// The same, as a job.
+    pub(crate) fn job_of_store(&self, key: &HandlerKey, wanted: &Wanted, version: Version) -> Result<Job, Refused> {
         let wasm = self.versions.component(version).map_err(|error| Refused::new(error.to_string()))?;
         self.vouch(key, wanted, version, &wasm)?;
         let (kind, file) = (wanted.kind, name(key, version));
         let (signed, signatures) = (file.clone(), Signatures::default());
-        let job = Job { key: key.clone(), kind, file, wasm, signature: None, signed, signatures, _place: None };
-        job.run(&self.runtime, &self.guests).map(|passed| passed.component)
+        Ok(Job { key: key.clone(), kind, file, wasm, signature: None, signed, signatures, _place: None })
     }
 
     /// Writes down the signature that a version has come with. One without leaves that which is known of these bytes.
@@ -53,7 +58,7 @@ impl Loader {
             self.judge_trial(&key, &wanted, serving);
             match self.loaded.get(&key).map(|component| component.version().to_owned()) {
                 Some(version) => self.judge_current(now, &key, &wanted, version, serving),
-                None => self.let_in_again(&key, &wanted, serving),
+                None => self.let_in_again(&key),
             }
             self.settler.again(now, &key);
         }
@@ -86,20 +91,25 @@ impl Loader {
         }
     }
 
-    fn let_in_again(&mut self, key: &HandlerKey, wanted: &Wanted, serving: &mut dyn Serving) {
-        match self.last_good(key, wanted) {
-            Ok(None) => {}
-            Ok(Some(component)) => {
+    fn let_in_again(&mut self, key: &HandlerKey) {
+        let Some(last) = self.versions.current(key).ok().flatten() else { return };
+        let of = key.clone();
+        let then = move |loader: &mut Self, serving: &mut dyn Serving, ready: Result<Component, Refused>| match ready {
+            // Its file was quicker.
+            Ok(_) if loader.loaded.contains_key(&of) => {}
+            Ok(component) => {
                 let to = component.version().to_owned();
-                self.loaded.insert(key.clone(), component);
-                serving.news(News::Swapped { key: key.clone(), from: None, to, signed_by: None });
+                loader.loaded.insert(of.clone(), component);
+                serving.news(News::Swapped { key: of, from: None, to, signed_by: None });
+                serving.serve(loader.snapshot());
             }
-            Err(Refused { why, .. }) => serving.news(News::Refused { key: key.clone(), why }),
-        }
+            Err(Refused { why, .. }) => serving.news(News::Refused { key: of, why }),
+        };
+        self.ask_later(key.clone(), last, Box::new(then));
     }
 
     /// By the first digits of the version. Who cannot be found in the folder of versions has nobody who vouches.
-    fn vouch_for_running(&self, key: &HandlerKey, wanted: &Wanted, version: &str) -> Result<(), Refused> {
+    pub(crate) fn vouch_for_running(&self, key: &HandlerKey, wanted: &Wanted, version: &str) -> Result<(), Refused> {
         if !wanted.signatures.required {
             return Ok(());
         }

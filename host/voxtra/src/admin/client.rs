@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use super::protocol::{Answer, Question};
 
-/// How long an answer is waited for.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long an answer is waited for: longer than compiling takes, which may come before going back to a version.
+const ANSWER_LIMIT: Duration = Duration::from_secs(180);
 
 /// Asks the host that has this socket.
 pub(crate) async fn ask(socket: &Path, question: &Question) -> anyhow::Result<Value> {

@@ -318,6 +318,36 @@ async fn what_waits_for_a_target_that_has_gone_is_a_dead_letter_until_it_is_back
 }
 
 #[tokio::test]
+async fn targets_come_change_and_go_under_way_and_nothing_is_lost_or_sent_twice() {
+    let old = Server::start(|_, _| (200, Duration::from_millis(300))).await;
+    let (new, other) = (Server::good().await, Server::good().await);
+    let database = Database::in_memory().unwrap();
+    let sink = sink(&database, vec![target("a", &old)]).await;
+    sink.emit(event("call-1", 1));
+    until("the first is under way", || old.got().len() == 1).await;
+    sink.set_targets(vec![target("a", &new), target("b", &other)]).await.unwrap();
+    sink.emit(event("call-1", 2));
+    until("the second", || sink.stats().delivered == 3).await;
+    assert_eq!((old.ids(), new.ids(), other.ids()), (own(&[1]), own(&[2]), own(&[2])));
+    // One that is as before goes on; what is gone gets nothing more.
+    sink.set_targets(vec![target("b", &other)]).await.unwrap();
+    sink.emit(event("call-1", 3));
+    until("the third", || sink.stats().delivered == 4).await;
+    assert_eq!((new.ids(), other.ids()), (own(&[2]), own(&[2, 3])));
+    sink.stop(Duration::from_secs(5)).await;
+    // After the end nobody is begun any more.
+    sink.set_targets(vec![target("a", &new)]).await.unwrap();
+    sink.emit(event("call-1", 4));
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(new.ids(), own(&[2]));
+}
+
+/// The ids of the events of `call-1`.
+fn own(numbers: &[usize]) -> Vec<String> {
+    numbers.iter().map(|n| format!("call-1-{n}")).collect()
+}
+
+#[tokio::test]
 async fn only_wanted_events_of_its_tenant_reach_a_target() {
     let server = Server::good().await;
     let database = Database::in_memory().unwrap();

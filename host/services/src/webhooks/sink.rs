@@ -1,7 +1,7 @@
 //! The events' way into the outbox, and the workers that empty it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::Client;
@@ -26,17 +26,30 @@ const LOST_AT_ONCE: usize = 256;
 pub struct WebhookSink {
     outbox: Outbox,
     open: Arc<OpenCalls>,
-    targets: Vec<Target>,
+    targets: RwLock<Arc<[Arc<Target>]>>,
+    counters: Arc<Counters>,
     lost: Arc<AtomicU64>,
-    stop: watch::Sender<bool>,
-    workers: Mutex<JoinSet<()>>,
+    client: Client,
+    options: OutboxOptions,
+    runtime: Handle,
+    workers: Mutex<Workers>,
+}
+
+#[derive(Default)]
+struct Workers {
+    all: JoinSet<()>,
+    /// No more are begun.
+    stopped: bool,
 }
 
 struct Target {
     name: Arc<str>,
     target: Arc<WebhookTarget>,
     news: Arc<Notify>,
-    counters: Arc<Counters>,
+    /// Its worker finishes what is under way. Dropping it does the same.
+    stop: watch::Sender<bool>,
+    /// Its worker has ended when the other side is gone.
+    ended: watch::Receiver<()>,
 }
 
 /// Counters since the start.
@@ -67,39 +80,89 @@ impl WebhookSink {
     ) -> Result<Self, OutboxError> {
         let open = OpenCalls::open(database.clone()).await?;
         runtime.spawn(OpenCalls::beat(Arc::downgrade(&open)));
-        let outbox = Outbox::open(database).await?;
-        let (stop, stopping) = watch::channel(false);
-        let mut workers = JoinSet::new();
-        let targets: Vec<_> = targets
+        let sink = Self {
+            outbox: Outbox::open(database).await?,
+            open,
+            targets: RwLock::new(Arc::new([])),
+            counters: Arc::default(),
+            lost: Arc::default(),
+            client,
+            options,
+            runtime: runtime.clone(),
+            workers: Mutex::default(),
+        };
+        sink.set_targets(targets).await?;
+        Ok(sink)
+    }
+
+    /// From now on events go to these targets and no others. One that is as before goes on; of one that is another under the same
+    /// name, requests that are under way are finished first. What waits for a name that is gone becomes dead letters.
+    ///
+    /// # Errors
+    /// [`OutboxError`] when those cannot be written down, which is done again at the next start; all else has changed.
+    pub async fn set_targets(&self, targets: Vec<WebhookTarget>) -> Result<(), OutboxError> {
+        let mut workers = self.workers.lock().await;
+        while workers.all.try_join_next().is_some() {}
+        if workers.stopped {
+            return Ok(());
+        }
+        let before = self.targets();
+        let known = |name: &str| before.iter().find(|known| *known.name == *name);
+        let now: Arc<[_]> = targets
             .into_iter()
-            .map(|target| Target {
-                name: target.name.as_str().into(),
-                target: Arc::new(target),
-                news: Arc::default(),
-                counters: Arc::default(),
+            .map(|target| match known(&target.name) {
+                Some(same) if *same.target == target => Arc::clone(same),
+                other => self.begin(target, other.map(|known| known.ended.clone()), &mut workers.all),
             })
             .collect();
-        let gone = outbox.bury_others(targets.iter().map(|target| Arc::clone(&target.name)).collect()).await?;
+        *self.targets.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
+        before.iter().filter(|old| !now.iter().any(|new| Arc::ptr_eq(old, new))).for_each(|old| {
+            old.stop.send_replace(true);
+        });
+        let gone = self.outbox.bury_others(now.iter().map(|target| Arc::clone(&target.name)).collect()).await?;
         if gone > 0 {
             tracing::warn!(
                 gone,
                 "events waited for webhooks that have gone; they are dead letters, see `voxtra webhooks`"
             );
         }
-        for target in &targets {
-            let worker = Worker {
-                target: Arc::clone(&target.target),
-                name: Arc::clone(&target.name),
-                outbox: outbox.clone(),
-                options,
-                client: client.clone(),
-                news: Arc::clone(&target.news),
-                counters: Arc::clone(&target.counters),
-                stop: stopping.clone(),
-            };
-            workers.spawn_on(worker.run(), runtime);
-        }
-        Ok(Self { outbox, open, targets, lost: Arc::default(), stop, workers: Mutex::new(workers) })
+        Ok(())
+    }
+
+    /// A target with its worker, which waits for the end of the one before it.
+    fn begin(
+        &self,
+        target: WebhookTarget,
+        before: Option<watch::Receiver<()>>,
+        workers: &mut JoinSet<()>,
+    ) -> Arc<Target> {
+        let ((stop, stopping), (ends, ended)) = (watch::channel(false), watch::channel(()));
+        let name: Arc<str> = target.name.as_str().into();
+        let target = Target { name, target: Arc::new(target), news: Arc::default(), stop, ended };
+        let worker = Worker {
+            target: Arc::clone(&target.target),
+            name: Arc::clone(&target.name),
+            outbox: self.outbox.clone(),
+            options: self.options,
+            client: self.client.clone(),
+            news: Arc::clone(&target.news),
+            counters: Arc::clone(&self.counters),
+            stop: stopping,
+        };
+        let run = async move {
+            let _ends = ends;
+            if let Some(mut before) = before {
+                // Nothing is ever sent: the loss of the other side is its end.
+                let _ = before.changed().await;
+            }
+            worker.run().await;
+        };
+        workers.spawn_on(run, &self.runtime);
+        Arc::new(target)
+    }
+
+    fn targets(&self) -> Arc<[Arc<Target>]> {
+        Arc::clone(&self.targets.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Calls that an earlier run of the host began and did not end, because it died, the oldest first. They ended when the
@@ -134,24 +197,22 @@ impl WebhookSink {
         Ok(told)
     }
 
-    fn wanting(&self, event: &Event) -> Vec<&Target> {
-        self.targets.iter().filter(|target| target.target.wants(event)).collect()
+    fn wanting(&self, event: &Event) -> Vec<Arc<Target>> {
+        self.targets().iter().filter(|target| target.target.wants(event)).cloned().collect()
     }
 
     /// Has the workers look at the outbox now.
     pub fn wake(&self) {
-        self.targets.iter().for_each(|target| target.news.notify_one());
+        self.targets().iter().for_each(|target| target.news.notify_one());
     }
 
     /// Counters since the start.
     pub fn stats(&self) -> WebhookStats {
-        let sum = |of: fn(&Counters) -> &AtomicU64| {
-            self.targets.iter().map(|target| of(&target.counters).load(Ordering::Relaxed)).sum()
-        };
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         WebhookStats {
-            delivered: sum(|counters| &counters.delivered),
-            failed_attempts: sum(|counters| &counters.failed_attempts),
-            dead: sum(|counters| &counters.dead),
+            delivered: of(&self.counters.delivered),
+            failed_attempts: of(&self.counters.failed_attempts),
+            dead: of(&self.counters.dead),
             lost: self.lost.load(Ordering::Relaxed),
         }
     }
@@ -159,9 +220,12 @@ impl WebhookSink {
     /// Lets attempts that are under way finish, begins no others, and returns after `limit` at the latest. What is left
     /// stays in the outbox.
     pub async fn stop(&self, limit: Duration) {
-        self.stop.send_replace(true);
         let mut workers = self.workers.lock().await;
-        let all = async { while workers.join_next().await.is_some() {} };
+        workers.stopped = true;
+        self.targets().iter().for_each(|target| {
+            target.stop.send_replace(true);
+        });
+        let all = async { while workers.all.join_next().await.is_some() {} };
         // Running out of time only means that something is sent again.
         let _ = timeout(limit, all).await;
         // Events of the last moment are kept before the process ends.
@@ -195,7 +259,7 @@ impl MeterSink for WebhookSink {
     }
 }
 
-fn names(targets: &[&Target]) -> Vec<Arc<str>> {
+fn names(targets: &[Arc<Target>]) -> Vec<Arc<str>> {
     targets.iter().map(|target| Arc::clone(&target.name)).collect()
 }
 

@@ -28,7 +28,7 @@ impl fmt::Debug for Secret {
 }
 
 /// One receiver.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookTarget {
     /// What it is called, here and in the outbox: one that gets another name is another one.
     pub name: String,

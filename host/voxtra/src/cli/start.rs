@@ -36,7 +36,7 @@ use crate::host::pbx::{Exchanges, Pbx};
 use crate::host::services::{self, Services};
 use crate::host::state_lock::StateLock;
 use crate::host::trials::TrialReports;
-use crate::host::{self, Plan, hooks, metering, metrics, pbx};
+use crate::host::{self, Plan, follow, hooks, metering, metrics, pbx};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -179,6 +179,7 @@ impl Parts {
         metrics::Parts::new(&host, Arc::clone(&runtime), &pbxs, &threads, &services, &http).add_to(&services.registry);
         hooks::run("start", &config.root.hooks.start, hook_limit(config)).await?;
         let exchanges = Exchanges::new(config, &pbxs);
+        tokio::spawn(follow::follow(written.clone(), Arc::clone(&http), Arc::clone(&services.webhooks)));
         let live = Live {
             host: Arc::clone(&host),
             http,

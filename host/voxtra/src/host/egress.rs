@@ -33,7 +33,9 @@ type Narrowings = RwLock<HashMap<TenantId, HashMap<HandlerName, Arc<Narrowing>>>
 pub(crate) struct HandlersHttp {
     egress: Egress,
     /// Values that the operator has written, by tenant.
-    secrets: BTreeMap<TenantId, Secrets>,
+    secrets: RwLock<BTreeMap<TenantId, Secrets>>,
+    /// What was set last. Locked while rules are handed on, so that the last ones count.
+    directory: Mutex<Arc<Directory>>,
     handlers: Arc<Narrowings>,
     /// Secrets that a tenant names and that have no value.
     missing: Mutex<BTreeSet<(TenantId, String)>>,
@@ -52,7 +54,8 @@ impl HandlersHttp {
             ..EgressOptions::default()
         };
         Ok(Self {
-            secrets: secrets(config)?,
+            secrets: RwLock::new(secrets(config)?),
+            directory: Mutex::default(),
             egress: Egress::new(options).context("handlers' HTTP cannot be set up")?,
             handlers: Arc::default(),
             missing: Mutex::default(),
@@ -62,7 +65,9 @@ impl HandlersHttp {
 
     /// From now on tenants may send what their files say, also in calls that are up; what a handler's file narrows counts for
     /// calls that have sent nothing yet, and for those that go over to another version of the handler.
-    pub(crate) fn set(&self, directory: &Directory) {
+    pub(crate) fn set(&self, directory: &Arc<Directory>) {
+        let mut current = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        current.clone_from(directory);
         let narrowings = |plan: &TenantPlan| {
             let of = |name: &HandlerName, narrowing| (name.clone(), Arc::new(narrowing));
             plan.handlers.iter().map(|(name, handler)| of(name, narrowing(handler.grants.http.as_ref()))).collect()
@@ -74,6 +79,35 @@ impl HandlersHttp {
                 self.egress.remove_tenant(&tenant);
             }
         }
+        self.hand_on(&current);
+    }
+
+    /// From now on tenants have the secrets that the configuration says by now, also in calls that are up. Those of a tenant
+    /// with one that cannot be used stay as they were. Returns what is wrong, a sentence each. Blocking: reads the files that
+    /// are named.
+    pub(crate) fn reread(&self, config: &Config) -> Vec<String> {
+        let (mut now, mut faults) = (BTreeMap::new(), Vec::new());
+        for (tenant, section) in config.tenants() {
+            match secrets_of(config, &tenant, &section) {
+                Ok(known) => drop(now.insert(TenantId::new(tenant), known)),
+                Err(error) => {
+                    faults.push(error.to_string());
+                    let tenant = TenantId::new(tenant);
+                    let before = self.secrets.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
+                    now.extend(before.map(|before| (tenant, before)));
+                }
+            }
+        }
+        let current = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *self.secrets.write().unwrap_or_else(PoisonError::into_inner), now);
+        if before != *self.secrets.read().unwrap_or_else(PoisonError::into_inner) {
+            tracing::info!("the configuration's secrets have been read again");
+            self.hand_on(&current);
+        }
+        faults
+    }
+
+    fn hand_on(&self, directory: &Directory) {
         for (tenant, plan) in &directory.tenants {
             self.egress.set_tenant(tenant, self.rules(tenant, plan));
         }
@@ -85,10 +119,18 @@ impl HandlersHttp {
         self.egress.counters()
     }
 
+    /// A tenant's, whatever its file names.
+    #[cfg(test)]
+    pub(super) fn secrets_of(&self, tenant: &TenantId) -> Secrets {
+        self.secrets.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned().unwrap_or_default()
+    }
+
     fn rules(&self, tenant: &TenantId, plan: &TenantPlan) -> TenantRules {
         let Some(http) = &plan.settings.grants.http else { return TenantRules::default() };
         let names = plan.settings.secrets.iter().map(String::as_str);
-        let secrets = self.secrets.get(tenant).map(|known| known.only(names)).unwrap_or_default();
+        let known = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let secrets = known.get(tenant).map(|known| known.only(names)).unwrap_or_default();
+        drop(known);
         match EgressPolicy::parse(http.allow.iter().map(String::as_str), limits(&http.limits)) {
             Ok(policy) => TenantRules { policy, secrets },
             // The file was checked by the same parser when it was read.
@@ -101,7 +143,8 @@ impl HandlersHttp {
 
     /// Once for each: the directory is read again with each change.
     fn tell_missing(&self, directory: &Directory) {
-        let has = |tenant: &TenantId, name: &str| self.secrets.get(tenant).is_some_and(|known| known.contains(name));
+        let known = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let has = |tenant: &TenantId, name: &str| known.get(tenant).is_some_and(|known| known.contains(name));
         let missing: BTreeSet<(TenantId, String)> = directory
             .tenants
             .iter()
@@ -244,15 +287,18 @@ fn certificates(config: &Config) -> Result<Vec<voxtra_egress::CertificateDer<'st
 }
 
 fn secrets(config: &Config) -> Result<BTreeMap<TenantId, Secrets>, ConfigError> {
-    let mut all = BTreeMap::new();
-    for (tenant, section) in config.tenants() {
-        let mut known = Secrets::new();
-        for (name, secret) in &section.secrets {
-            add_secret(config, &tenant, name, secret, &mut known)?;
-        }
-        all.insert(TenantId::new(tenant), known);
+    let of = |(tenant, section): (String, config::Tenant)| {
+        secrets_of(config, &tenant, &section).map(|known| (TenantId::new(tenant), known))
+    };
+    config.tenants().into_iter().map(of).collect()
+}
+
+fn secrets_of(config: &Config, tenant: &str, section: &config::Tenant) -> Result<Secrets, ConfigError> {
+    let mut known = Secrets::new();
+    for (name, secret) in &section.secrets {
+        add_secret(config, tenant, name, secret, &mut known)?;
     }
-    Ok(all)
+    Ok(known)
 }
 
 fn add_secret(
@@ -361,7 +407,7 @@ tenants:
     }
 
     /// A plugin directory of these files, as it is read.
-    fn directory(files: &[(&str, &str)]) -> Directory {
+    fn directory(files: &[(&str, &str)]) -> Arc<Directory> {
         let root = std::env::temp_dir().join(format!("voxtra-egress-{}", uuid::Uuid::new_v4()));
         for (place, text) in files {
             let path = root.join(place);
@@ -376,7 +422,7 @@ tenants:
         let scan = Scanner::new(&root, host).scan(&Directory::default()).unwrap();
         std::fs::remove_dir_all(&root).unwrap();
         assert_eq!(scan.problems.len(), 0, "{:?}", scan.problems);
-        scan.directory
+        Arc::new(scan.directory)
     }
 
     /// What becomes of a request: nothing leaves the machine, since what is allowed here is not public.

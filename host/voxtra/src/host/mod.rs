@@ -3,6 +3,7 @@
 pub(crate) mod batches;
 mod checks;
 pub(crate) mod egress;
+pub(crate) mod follow;
 pub(crate) mod handlers;
 pub(crate) mod hooks;
 mod limits;

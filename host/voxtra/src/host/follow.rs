@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn of_call(http: &HandlersHttp, tenant: &str) -> Arc<dyn Http> {
-        http.of_call(&TenantId::new(tenant), &HandlerName::new("a"))
+        http.of_call(&TenantId::new(tenant)).of_handler(&HandlerName::new("a"))
     }
 
     /// Whether a call's tenant has the secret: a request with it is refused for its address then, which is not public.

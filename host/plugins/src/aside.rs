@@ -9,20 +9,21 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal, setrlimit};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::load::Obstacle;
 use crate::options::RuntimeOptions;
 use crate::runtime;
+use crate::scratch::Scratch;
 use crate::threads::half_of_the_processors;
 
 /// The variable in which the child finds what to do.
@@ -37,14 +38,8 @@ const NICENESS: i32 = 19;
 /// How many threads the child's compiler starts; that is its name in `rayon`, which the engine compiles with.
 const THREADS: &str = "RAYON_NUM_THREADS";
 
-/// What the names of the private folders begin with.
-const FOLDER: &str = "voxtra-compile-";
-
-/// A folder as old as this is nobody's: no compilation takes so long.
-const STALE_AFTER: Duration = Duration::from_secs(3600);
-
-/// Folders that are looked at, at the most: the temporary folder is everybody's.
-const MAX_LOOKED_AT: usize = 10_000;
+/// How long those under way may take to end when they are stopped.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// A sentence of the child's is no longer.
 const SENTENCE_MAX_BYTES: u64 = 4 << 10;
@@ -92,27 +87,73 @@ pub struct Aside {
     pub limits: CompileLimits,
 }
 
+/// The compilations of one runtime that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Compilations {
+    count: AtomicUsize,
+    is_stopped: AtomicBool,
+}
+
+impl Compilations {
+    /// Has those that are under way end, and no others begin. Blocks until they have ended, which takes milliseconds; not
+    /// for longer than [`STOP_LIMIT`].
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        while self.count.load(Ordering::Acquire) > 0 && began.elapsed() < STOP_LIMIT {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn begin(&self) -> Compilation<'_> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Compilation(self)
+    }
+}
+
+/// Counted from before its folder is made until that is gone.
+struct Compilation<'a>(&'a Compilations);
+
+impl Compilation<'_> {
+    fn is_stopped(&self) -> bool {
+        self.0.is_stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Compilation<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Release);
+    }
+}
+
 /// Compiles a component. Blocks until it is done or at a limit. The error is a sentence without the file's name.
-pub(crate) fn compile(aside: &Aside, options: &RuntimeOptions, wasm: &[u8]) -> Result<Vec<u8>, Obstacle> {
-    let folder = Folder::new().map_err(|error| {
+pub(crate) fn compile(
+    aside: &Aside,
+    options: &RuntimeOptions,
+    compilations: &Compilations,
+    wasm: &[u8],
+) -> Result<Vec<u8>, Obstacle> {
+    let compilation = compilations.begin();
+    let folder = Scratch::new().map_err(|error| {
         Obstacle::passing(format!(
-            "it cannot be compiled because no private folder can be made ({error}); make room in the temporary folder"
+            "it cannot be compiled because no private folder can be made ({error}); make room there, or set TMPDIR"
         ))
     })?;
-    let (source, code) = (folder.0.join("component.wasm"), folder.0.join("code"));
+    let (source, code) = (folder.path().join("component.wasm"), folder.path().join("code"));
     write_private(&source, wasm).map_err(|error| {
         let file = source.display();
         Obstacle::passing(format!("it cannot be compiled because {file} cannot be written ({error}); make room there"))
     })?;
-    let request = Request { folder: folder.0.clone(), limits: aside.limits, options: Tuned::of(options) };
-    let status = run(aside, &request)?;
+    let (parent, folder) = (std::process::id(), folder.path());
+    let request = Request { parent, folder: folder.to_owned(), limits: aside.limits, options: Tuned::of(options) };
+    let status = run(aside, &request, &compilation)?;
     if status.success() {
         return read_code(&code, aside.limits.code_bytes);
     }
-    Err(why(status, &folder.0, &aside.limits))
+    Err(why(status, folder, &aside.limits))
 }
 
-fn run(aside: &Aside, request: &Request) -> Result<std::process::ExitStatus, Obstacle> {
+fn run(aside: &Aside, request: &Request, compilation: &Compilation<'_>) -> Result<std::process::ExitStatus, Obstacle> {
     let mut command = Command::new(&aside.program);
     command.args(&aside.args).env_clear().env(REQUEST, request.to_string()).current_dir(&request.folder);
     command.env(THREADS, half_of_the_processors().to_string());
@@ -128,6 +169,7 @@ fn run(aside: &Aside, request: &Request) -> Result<std::process::ExitStatus, Obs
     loop {
         match child.0.try_wait() {
             Ok(Some(status)) => return Ok(status),
+            Ok(None) if compilation.is_stopped() => return Err(Obstacle::passing("the host is stopping".to_owned())),
             Ok(None) if began.elapsed() < aside.limits.time => std::thread::sleep(LOOK_EVERY),
             Ok(None) => {
                 return Err(Obstacle::from(format!(
@@ -216,6 +258,8 @@ impl Tuned {
 /// What the child is to do, in one line: numbers, and the folder at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Request {
+    /// The host's process.
+    parent: u32,
     folder: PathBuf,
     limits: CompileLimits,
     options: Tuned,
@@ -226,7 +270,8 @@ impl fmt::Display for Request {
         let (limits, options) = (&self.limits, &self.options);
         write!(
             f,
-            "{} {} {} {} {} {}",
+            "{} {} {} {} {} {} {}",
+            self.parent,
             limits.memory_bytes,
             limits.cpu.as_secs(),
             limits.code_bytes,
@@ -239,7 +284,8 @@ impl fmt::Display for Request {
 
 impl Request {
     fn parse(text: &str) -> Option<Self> {
-        let mut words = text.splitn(6, ' ');
+        let mut words = text.splitn(7, ' ');
+        let parent = words.next()?.parse().ok()?;
         let mut number = || words.next()?.parse::<u64>().ok();
         let (memory_bytes, cpu_s, code_bytes) = (number()?, number()?, number()?);
         let (memory, elements) = (number()?, number()?);
@@ -247,12 +293,13 @@ impl Request {
             Tuned { memory_bytes: usize::try_from(memory).ok()?, table_elements: usize::try_from(elements).ok()? };
         let limits =
             CompileLimits { memory_bytes, cpu: Duration::from_secs(cpu_s), code_bytes, ..CompileLimits::default() };
-        Some(Self { folder: PathBuf::from(words.next()?), limits, options })
+        Some(Self { parent, folder: PathBuf::from(words.next()?), limits, options })
     }
 
     fn carry_out(&self) -> Result<(), Obstacle> {
         // A limit that cannot be set is no reason to go on without it.
-        self.limit_myself()
+        self.go_with_the_host()
+            .and_then(|()| self.limit_myself())
             .map_err(|error| Obstacle::passing(format!("the compiler cannot limit itself ({error}); try again")))?;
         let wasm = fs::read(self.folder.join("component.wasm"))
             .map_err(|error| Obstacle::passing(format!("the compiler cannot read it ({error}); try again")))?;
@@ -267,6 +314,14 @@ impl Request {
         })
     }
 
+    /// A host that is killed leaves no compiler behind: the kernel kills it when the thread that waits for it is gone.
+    fn go_with_the_host(&self) -> rustix::io::Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Killed before that was said.
+        let is_orphan = getppid().is_none_or(|parent| u32::try_from(parent.as_raw_nonzero().get()) != Ok(self.parent));
+        if is_orphan { Err(rustix::io::Errno::SRCH) } else { Ok(()) }
+    }
+
     fn limit_myself(&self) -> rustix::io::Result<()> {
         let to = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
         let cpu_s = self.limits.cpu.as_secs().max(1);
@@ -279,48 +334,6 @@ impl Request {
         nice(NICENESS)?;
         Ok(())
     }
-}
-
-/// A folder that only this user can look into, gone when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> std::io::Result<Self> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{FOLDER}{}-{count}-{:016x}", std::process::id(), u64::from_le_bytes(random));
-        let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Removes the folders that killed hosts of this user have left in the temporary folder. What cannot be removed stays.
-pub(crate) fn clear_stale(temporary: &Path, limits: &CompileLimits) {
-    let Ok(entries) = fs::read_dir(temporary) else { return };
-    let stale_after = STALE_AFTER.max(limits.time.saturating_mul(2));
-    for entry in entries.take(MAX_LOOKED_AT).flatten() {
-        let is_named_so = entry.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER));
-        if is_named_so && entry.metadata().is_ok_and(|metadata| is_stale(&metadata, stale_after)) {
-            // Nobody waits for it, and somebody else may be removing it.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// A folder, and not a link to one; its age is that of what was put there last.
-fn is_stale(metadata: &fs::Metadata, stale_after: Duration) -> bool {
-    let is_own = metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw();
-    let age = metadata.modified().ok().and_then(|modified| modified.elapsed().ok());
-    is_own && age.is_some_and(|age| age >= stale_after)
 }
 
 /// A child that does not outlive its compilation.
@@ -344,36 +357,14 @@ mod tests {
     #[test]
     fn a_request_is_read_as_it_was_written() {
         let request = Request {
+            parent: 12,
             folder: PathBuf::from("/tmp/a folder with spaces"),
             limits: CompileLimits { memory_bytes: 5, code_bytes: 7, ..CompileLimits::default() },
             options: Tuned { memory_bytes: 1 << 20, table_elements: 9 },
         };
         assert_eq!(Request::parse(&request.to_string()), Some(request));
-        for bad in ["", "1 2 3 4 5", "a 2 3 4 5 /x", "1 2 3 4 99999999999999999999 /x"] {
+        for bad in ["", "1 2 3 4 5 6", "1 a 3 4 5 6 /x", "1 2 3 4 5 99999999999999999999 /x"] {
             assert_eq!(Request::parse(bad), None, "{bad}");
         }
-    }
-    #[test]
-    fn folders_that_killed_hosts_have_left_go_and_nothing_else_does() {
-        let temporary = Folder::new().unwrap();
-        let make = |name: &str, age: Duration| {
-            let path = temporary.0.join(name);
-            fs::create_dir(&path).unwrap();
-            fs::write(path.join("component.wasm"), b"left").unwrap();
-            let then = std::time::SystemTime::now() - age;
-            fs::File::open(&path).and_then(|folder| folder.set_modified(then)).unwrap();
-        };
-        let hours = |n: u64| Duration::from_secs(3600 * n);
-        make("voxtra-compile-1-0-00", hours(2));
-        make("voxtra-compile-2-0-00", Duration::from_secs(60));
-        make("elsewhere", hours(2));
-        std::os::unix::fs::symlink(temporary.0.join("elsewhere"), temporary.0.join("voxtra-compile-3-0-00")).unwrap();
-        clear_stale(&temporary.0, &CompileLimits::default());
-        let mut left: Vec<_> = fs::read_dir(&temporary.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        left.sort();
-        assert_eq!(left, ["elsewhere", "voxtra-compile-2-0-00", "voxtra-compile-3-0-00"]);
-        assert!(temporary.0.join("elsewhere/component.wasm").exists());
-        clear_stale(&temporary.0, &CompileLimits { time: hours(1), ..CompileLimits::default() });
-        clear_stale(&temporary.0.join("gone"), &CompileLimits::default());
     }
 }

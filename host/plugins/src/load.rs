@@ -14,6 +14,7 @@ use crate::aside;
 use crate::bindings::v0_1;
 use crate::cache::ContentHash;
 use crate::imports::{self, Kind, Shape};
+use crate::open_files;
 use crate::options::Limits;
 use crate::precompiled::{self, Authentic};
 use crate::rule::escaped;
@@ -275,6 +276,7 @@ impl Runtime {
 
     fn load(&self, wanted: Kind, tenant: &TenantId, name: &HandlerName, wasm: &[u8]) -> Result<Loaded, Obstacle> {
         check_preamble(wasm)?;
+        open_files::leave_room_for_calls().map_err(Obstacle::passing)?;
         let hash = ContentHash::of(wasm);
         let (component, shape) = self.compile(hash.kept_for(tenant), wasm)?;
         if shape.kind != wanted {
@@ -296,7 +298,7 @@ impl Runtime {
             return Ok((component, shape));
         }
         let Some(aside) = &self.options.compiler else { return Ok(self.compile_here(kept, wasm)?) };
-        let code = Authentic::of_own_compiler(aside::compile(aside, &self.options, wasm)?);
+        let code = Authentic::of_own_compiler(aside::compile(aside, &self.options, &self.compilations, wasm)?);
         let component = precompiled::load(&self.engine, &code).map_err(|error| {
             let why = "the compiler is another version than this host";
             Obstacle::passing(format!("{why} ({}); restart the host", first_line(&error)))

@@ -8,11 +8,12 @@ use voxtra_core::TenantId;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use crate::aside;
+use crate::aside::Compilations;
 use crate::bindings::v0_1;
 use crate::cache::Cache;
 use crate::meter::EPOCH_MS;
 use crate::options::RuntimeOptions;
+use crate::scratch;
 use crate::store::InstanceData;
 use crate::tenant::{TenantShare, TenantUse, Tenants};
 
@@ -57,6 +58,7 @@ pub struct Runtime {
     pub(crate) cache: Option<Cache>,
     pub(crate) options: RuntimeOptions,
     pub(crate) tenants: Tenants,
+    pub(crate) compilations: Compilations,
     stopped: Arc<AtomicBool>,
 }
 
@@ -67,13 +69,13 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         v0_1::add_to_linker(&mut linker).map_err(engine_error)?;
         let cache = open_cache(&options, &engine);
-        if let Some(compiler) = &options.compiler {
-            aside::clear_stale(&std::env::temp_dir(), &compiler.limits);
+        if options.compiler.is_some() {
+            scratch::clear_stale(&std::env::temp_dir());
         }
         let stopped = Arc::new(AtomicBool::new(false));
         start_epochs(&engine, &stopped).map_err(RuntimeError::Thread)?;
         let tenants = Tenants::new(options.turns);
-        Ok(Arc::new(Self { engine, linker, cache, options, tenants, stopped }))
+        Ok(Arc::new(Self { engine, linker, cache, options, tenants, compilations: Compilations::default(), stopped }))
     }
 
     /// The engine's name and version, for people.
@@ -106,6 +108,12 @@ impl Runtime {
     /// What a tenant's instances have used up; nothing, when there was none for long.
     pub fn tenant_use(&self, tenant: &TenantId) -> TenantUse {
         self.tenants.used(tenant)
+    }
+
+    /// Ends the compilations that are under way, for a host that stops: their components do not load. Blocks for
+    /// milliseconds, a second at the most.
+    pub fn stop_compiling(&self) {
+        self.compilations.stop();
     }
 
     /// How it was set up.

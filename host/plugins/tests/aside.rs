@@ -135,3 +135,19 @@ fn a_child_says_the_same_of_nonsense_as_the_host_itself() {
         assert_eq!(load(&aside, &wasm).unwrap_err(), load(&here, &wasm).unwrap_err());
     }
 }
+
+#[test]
+fn a_host_that_stops_waits_for_no_compiler_and_leaves_none_behind() {
+    let runtime = runtime(CompileLimits::default(), None);
+    let wasm = heavy(20_000);
+    let loading = {
+        let runtime = Arc::clone(&runtime);
+        std::thread::spawn(move || load(&runtime, &wasm).map(drop))
+    };
+    std::thread::sleep(Duration::from_millis(300));
+    runtime.stop_compiling();
+    let why = loading.join().unwrap().unwrap_err();
+    assert!(why.is_passing && why.to_string().contains("the host is stopping"), "{why}");
+    let next = load(&runtime, &handler("")).map(drop).unwrap_err();
+    assert!(next.to_string().contains("the host is stopping"), "{next}");
+}

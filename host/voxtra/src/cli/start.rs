@@ -36,7 +36,7 @@ use crate::host::pbx::{Exchanges, Pbx};
 use crate::host::services::{self, Services};
 use crate::host::state_lock::StateLock;
 use crate::host::trials::TrialReports;
-use crate::host::{self, Plan, follow, hooks, metering, metrics, pbx};
+use crate::host::{self, Plan, follow, hooks, metering, metrics, open_files, pbx};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -90,10 +90,13 @@ pub(super) fn run(args: StartArgs, mut log: LogArgs) -> anyhow::Result<ExitCode>
     pbx::check_port(&config)?;
     // Before anything is opened: two hosts must not work on one state, of which the versions of handlers are a part.
     let _lock = StateLock::take(&config.state_dir(&config::process_env))?;
+    open_files::raise(config.root.limits.max_calls).iter().for_each(|note| tracing::warn!("{note}"));
     let control = host::control_runtime()?;
     let guests = host::guest_runtime()?;
     let begun = load_handlers(&args, &config, guests.handle(), control.handle())?;
+    let runtime = Arc::clone(&begun.runtime);
     let code = control.block_on(serve(&config, begun, guests.guests()));
+    runtime.stop_compiling();
     // Whatever a guest still does, it has had its time.
     guests.shutdown_background();
     control.shutdown_background();

@@ -11,6 +11,7 @@ mod listener;
 pub(crate) mod live;
 pub(crate) mod metering;
 pub(crate) mod metrics;
+pub(crate) mod open_files;
 pub(crate) mod operator;
 pub(crate) mod pbx;
 mod plan;

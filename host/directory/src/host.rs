@@ -51,11 +51,16 @@ impl Applications {
     /// A tenant's, whose own file says `own`.
     pub(crate) fn of(&self, tenant: &TenantId, own: Option<&str>) -> Option<String> {
         let given = self.tenants.get(tenant).and_then(Option::as_deref);
-        given.or(own).map(str::to_owned).or_else(|| match self.base.as_str() {
+        given.or(own).map(str::to_owned).or_else(|| self.by_name(tenant))
+    }
+
+    /// What it has where nothing is said.
+    pub(crate) fn by_name(&self, tenant: &TenantId) -> Option<String> {
+        match self.base.as_str() {
             "" => None,
             base if *tenant == TenantId::default() => Some(base.to_owned()),
             base => Some(format!("{base}-{tenant}")),
-        })
+        }
     }
 
     /// Whether the tenant would have it without its folder too.

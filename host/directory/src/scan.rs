@@ -2,13 +2,15 @@
 
 mod hashes;
 mod problems;
+mod served;
 mod tenant;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use voxtra_core::TenantId;
+use voxtra_core::{HandlerName, TenantId};
 
 use crate::folder::{Entry, Folder, ReadError};
 use crate::host::HostCeiling;
@@ -17,6 +19,7 @@ use crate::plan::Directory;
 use crate::problem::{Fault, Part, Problem};
 use hashes::Hashes;
 use problems::Problems;
+use served::Served;
 use tenant::{TenantReader, is_component_file};
 
 /// Entries of one folder that are read.
@@ -50,18 +53,28 @@ pub struct Scanner {
     hashes: Hashes,
     /// `tenant.toml`s and manifests that were there at the last reading.
     texts: BTreeSet<PathBuf>,
+    served: Served,
 }
 
 impl Scanner {
     /// For this directory, with these figures of the operator's. Nothing is read yet.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, host: HostCeiling) -> Self {
-        Self { root: root.into(), host, hashes: Hashes::default(), texts: BTreeSet::new() }
+        Self { root: root.into(), host, hashes: Hashes::default(), texts: BTreeSet::new(), served: Served::default() }
+    }
+
+    /// Handlers that have taken calls before, such as before a restart: where nobody of two that claim the same was in the
+    /// previous plan, the one that has served goes before the one that has not. Without it nobody has.
+    #[must_use]
+    pub fn that_served(mut self, handlers: impl IntoIterator<Item = (TenantId, HandlerName)>) -> Self {
+        self.served = handlers.into_iter().collect();
+        self
     }
 
     /// Reads it. `previous` is what runs now ([`Directory::default`] at the start): of what cannot be read its part there is
     /// kept, and of two that claim one route, one application, or names that differ only by case, the one that had it has it, else
-    /// one that was there before, else the first by name; an application that is the operator's own to give is nobody else's. A tenant whose `tenant.toml` cannot be read is kept whole; a handler that is kept gets no
+    /// one that was there before, else one that [has served](Self::that_served), else the first by name; an application that
+    /// is the operator's own to give, or that a tenant has by its name, is nobody else's, whoever came first. A tenant whose `tenant.toml` cannot be read is kept whole; a handler that is kept gets no
     /// more than its tenant has by now. A `tenant.toml` or manifest that has gone counts as gone at the second reading without
     /// it: some editors remove a file before they write it, and in between its tenant would have what the host grants to
     /// all. A component that looks as at the last reading is not read again.
@@ -86,6 +99,7 @@ impl Scanner {
             problems: Problems::default(),
             texts_before: &self.texts,
             texts: BTreeSet::new(),
+            served: &self.served,
         };
         round.read(&root, entries);
         round.settle_applications(&root);
@@ -108,6 +122,7 @@ struct Round<'a> {
     problems: Problems,
     texts_before: &'a BTreeSet<PathBuf>,
     texts: BTreeSet<PathBuf>,
+    served: &'a Served,
 }
 
 impl Round<'_> {
@@ -165,8 +180,8 @@ impl Round<'_> {
 
     /// Metrics, databases and some file systems do not tell such names apart, so of two only one is taken.
     fn differ_by_more_than_case(&mut self, root: &Folder, candidates: Vec<TenantId>) -> Vec<TenantId> {
-        let was_there = |tenant: &TenantId| self.previous.tenants.contains_key(tenant);
-        let (taken, refused) = by_case(candidates, TenantId::as_str, was_there);
+        let claim = |tenant: &TenantId| (self.previous.tenants.contains_key(tenant), self.served.has_tenant(tenant));
+        let (taken, refused) = by_case(candidates, TenantId::as_str, claim);
         for (tenant, other) in refused {
             let why = format!("it differs from the folder `{other}` only by case; rename one of them");
             let path = root.path().join(tenant.as_str());
@@ -195,6 +210,7 @@ impl Round<'_> {
             problems: &mut self.problems,
             texts_before: self.texts_before,
             texts: &mut self.texts,
+            served: self.served,
             manifests_bytes: 0,
         };
         match reader.read() {
@@ -231,7 +247,10 @@ impl Round<'_> {
                 }
             };
             self.directory.tenants.remove(&loser);
-            if lost.insert(loser.clone()) {
+            // What it had is what it has lost, or it would only lose it again.
+            let before = self.previous.tenants.get(&loser).map(|plan| plan.settings.app_name.as_deref());
+            let had = before.and_then(|own| self.host.applications.of(&loser, own)).is_some_and(|had| had == app);
+            if lost.insert(loser.clone()) && !had {
                 self.keep_tenant(&file, &loser, fault);
             } else {
                 self.problems.add(Problem::new(&file, Part::Tenant(loser), fault));
@@ -252,13 +271,13 @@ impl Round<'_> {
                     && of(self.previous, tenant).is_some_and(|before| before == app)
             };
             let stays = |tenant: &TenantId| applications.is_operators(tenant, own_application(&self.directory, tenant));
-            let (holder, loser) = match (stays(first), stays(tenant)) {
-                // The operator's file is looked at where it is read.
-                (true, true) => continue,
-                (false, true) => (tenant, first),
-                (false, false) if had(tenant) && !had(first) => (tenant, first),
-                (_, false) => (first, tenant),
-            };
+            // The operator's file is looked at where it is read.
+            if stays(first) && stays(tenant) {
+                continue;
+            }
+            let by_name = |tenant: &TenantId| applications.by_name(tenant).is_some_and(|name| name == app);
+            let claim = |tenant| (stays(tenant), by_name(tenant), had(tenant), self.served.has_tenant(tenant));
+            let (holder, loser) = if claim(tenant) > claim(first) { (tenant, first) } else { (first, tenant) };
             return Some((loser.clone(), holder.clone(), app));
         }
         None
@@ -270,11 +289,12 @@ fn own_application<'a>(directory: &'a Directory, tenant: &TenantId) -> Option<&'
     directory.tenants.get(tenant).and_then(|plan| plan.settings.app_name.as_deref())
 }
 
-/// Of names that differ only by case the one that was there before, else the first; the others with the one that was taken.
-fn by_case<T: Clone + Ord>(
+/// Of names that differ only by case the one with the greatest claim, of several the first; the others with the one that was
+/// taken.
+fn by_case<T: Clone + Ord, C: Ord>(
     names: Vec<T>,
     text: impl Fn(&T) -> &str,
-    was_there: impl Fn(&T) -> bool,
+    claim: impl Fn(&T) -> C,
 ) -> (Vec<T>, Vec<(T, T)>) {
     let mut groups: BTreeMap<String, Vec<T>> = BTreeMap::new();
     for name in names {
@@ -283,7 +303,7 @@ fn by_case<T: Clone + Ord>(
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
     for mut group in groups.into_values() {
         group.sort();
-        let Some(one) = group.iter().find(|name| was_there(name)).or(group.first()).cloned() else { continue };
+        let Some(one) = group.iter().min_by_key(|name| Reverse(claim(name))).cloned() else { continue };
         refused.extend(group.into_iter().filter(|name| *name != one).map(|name| (name, one.clone())));
         taken.push(one);
     }

@@ -143,12 +143,15 @@ impl Loader {
         let network = options.network.clone().unwrap_or_else(|| guests.clone());
         let fetcher = Fetcher::new(&options.registries, network)?;
         let (finished, results) = channel();
+        // Over a restart too, a newcomer takes nothing from who has it.
+        let served = versions.handlers()?.into_iter().map(|key| (key.tenant().clone(), key.handler().clone()));
+        let scanner = Scanner::new(&options.dir, options.ceiling.clone()).that_served(served);
         Ok(Self {
             runtime,
             guests,
             fetcher,
             versions,
-            scanner: Scanner::new(&options.dir, options.ceiling.clone()),
+            scanner,
             settler: Settler::new(options.settle),
             options,
             directory: Arc::default(),

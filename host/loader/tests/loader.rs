@@ -55,6 +55,30 @@ fn a_start_with_a_bad_file_serves_the_last_good_version() {
 }
 
 #[test]
+fn a_newcomer_takes_no_route_and_no_name_over_a_restart() {
+    let rig = Rig::new("newcomer");
+    fs::create_dir(rig.plugins().join("acme")).unwrap();
+    let route = b"routes = [{extension = \"100\"}]";
+    rig.put("acme/r9.wasm", &handler(1));
+    fs::write(rig.plugins().join("acme/r9.toml"), route).unwrap();
+    let (mut loader, mut heard) = rig.begin();
+    let serving = [format!("acme/r9 {}", version(&handler(1)))];
+    assert_eq!(heard.now(), serving);
+    rig.put("acme/a0.wasm", &handler(2));
+    fs::write(rig.plugins().join("acme/a0.toml"), route).unwrap();
+    rig.put("acme/R9.wasm", &handler(3));
+    fs::create_dir(rig.plugins().join("ACME")).unwrap();
+    rig.put("ACME/r9.wasm", &handler(4));
+    rig.settle(&mut loader, &mut heard);
+    assert_eq!(heard.now(), serving, "while it runs");
+    drop(loader);
+    let (_loader, heard) = rig.begin();
+    assert_eq!(heard.now(), serving, "and when it starts again");
+    let told = heard.0.lock().unwrap().1.iter().filter(|news| matches!(news, News::Problem(_))).count();
+    assert_eq!(told, 3);
+}
+
+#[test]
 fn tenants_and_handlers_come_and_go_without_a_restart() {
     let rig = Rig::new("come-and-go");
     let (mut loader, mut heard) = rig.begin();

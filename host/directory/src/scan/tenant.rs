@@ -1,5 +1,6 @@
 //! Reads one tenant's folder.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +11,7 @@ use voxtra_core::{HandlerName, TenantId};
 use super::by_case;
 use super::hashes::Hashes;
 use super::problems::Problems;
+use super::served::Served;
 use crate::folder::{Entry, Folder, ReadError};
 use crate::handler::{Manifest, same_calls, words};
 use crate::host::HostCeiling;
@@ -88,6 +90,7 @@ pub(super) struct TenantReader<'a> {
     /// `tenant.toml`s and manifests that were there at the last reading, and those that are there now.
     pub(super) texts_before: &'a BTreeSet<PathBuf>,
     pub(super) texts: &'a mut BTreeSet<PathBuf>,
+    pub(super) served: &'a Served,
     /// Read so far.
     pub(super) manifests_bytes: usize,
 }
@@ -200,8 +203,8 @@ impl TenantReader<'_> {
     }
 
     fn differ_by_more_than_case(&mut self, handlers: BTreeSet<HandlerName>) -> Vec<HandlerName> {
-        let was_there = |name: &HandlerName| self.previous.is_some_and(|plan| plan.handlers.contains_key(name));
-        let (taken, refused) = by_case(handlers.into_iter().collect(), HandlerName::as_str, was_there);
+        let claim = |name: &HandlerName| self.was_there(name);
+        let (taken, refused) = by_case(handlers.into_iter().collect(), HandlerName::as_str, claim);
         for (name, other) in refused {
             let why = format!("it differs from the handler `{other}` only by case; rename one of them");
             let path = self.path(&self.main_file(&name));
@@ -330,9 +333,8 @@ impl TenantReader<'_> {
     /// No two handlers have one route. Who was there before is asked first. A loser's previous routes may meet those of a third,
     /// who had them not and loses too; each loses at most twice, so this ends.
     fn settle_routes(&mut self, candidates: &mut BTreeMap<HandlerName, Candidate>, settings: &TenantSettings) {
-        let known = |name: &HandlerName| self.previous.is_some_and(|plan| plan.handlers.contains_key(name));
         let mut waiting: Vec<HandlerName> = candidates.keys().cloned().collect();
-        waiting.sort_by_key(|name| (!known(name), name.clone()));
+        waiting.sort_by_key(|name| (Reverse(self.was_there(name)), name.clone()));
         let mut waiting = VecDeque::from(waiting);
         let mut holders = Holders::new();
         while let Some(name) = waiting.pop_front() {
@@ -374,6 +376,12 @@ impl TenantReader<'_> {
             return Some((loser.0.plan.name.clone(), Fault { line: loser.0.lines.get(loser.1).copied(), why }));
         }
         None
+    }
+
+    /// Whether it runs, and whether it has before.
+    fn was_there(&self, name: &HandlerName) -> (bool, bool) {
+        let runs = self.previous.is_some_and(|plan| plan.handlers.contains_key(name));
+        (runs, self.served.has(self.tenant, name))
     }
 
     fn had(&self, candidate: &Candidate, route: &Route) -> bool {

@@ -50,6 +50,13 @@ impl Plugins {
         self.scan_after(&Directory::default())
     }
 
+    /// When these handlers of these tenants have served before.
+    pub(crate) fn scan_served(&self, previous: &Directory, served: &[(&str, &str)]) -> Read {
+        let served = served.iter().map(|(tenant, handler)| ((*tenant).into(), (*handler).into()));
+        let scan = self.scanner().that_served(served).scan(previous).unwrap();
+        Read { directory: scan.directory, problems: scan.problems, root: self.root() }
+    }
+
     pub(crate) fn scan_after(&self, previous: &Directory) -> Read {
         let scan = self.scanner().scan(previous).unwrap();
         Read { directory: scan.directory, problems: scan.problems, root: self.root() }

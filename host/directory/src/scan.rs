@@ -7,7 +7,7 @@ mod tenant;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use voxtra_core::{HandlerName, TenantId};
@@ -130,9 +130,9 @@ impl Round<'_> {
         let (folders, files): (Vec<Entry>, Vec<Entry>) =
             entries.into_iter().partition(|entry| entry.is_folder && !is_component_file(&entry.name));
         let is_flat = files.iter().any(|entry| is_component_file(&entry.name));
-        let links = files.iter().filter(|entry| !is_component_file(&entry.name) && root.is_link(&entry.name));
-        let links: Vec<OsString> = links.map(|entry| entry.name.clone()).collect();
-        links.iter().for_each(|name| self.refuse_link(root, name));
+        for name in files.iter().map(|entry| &entry.name).filter(|name| !is_component_file(name)) {
+            self.look_at_no_folder(root, name, is_flat);
+        }
         if is_flat {
             self.read_tenant(root, &TenantId::default(), Ok(files));
         }
@@ -158,15 +158,17 @@ impl Round<'_> {
         }
     }
 
-    /// Links that may stand for a tenant's folder; those with a dot in front are other tools' own.
-    fn refuse_link(&mut self, root: &Folder, name: &OsString) {
-        let path = root.path().join(name);
-        match name.to_str() {
-            Some(name) if names::is_tenant(name) => {
-                self.keep_tenant(&path, &TenantId::new(name), ReadError::Link.to_string());
-            }
-            _ => {}
-        }
+    /// Links that may stand for a tenant's folder, and whatever else is in the place of one; the rest are other tools' own.
+    fn look_at_no_folder(&mut self, root: &Folder, name: &OsStr, is_flat: bool) {
+        let Some(tenant) = name.to_str().filter(|name| names::is_tenant(name)).map(TenantId::new) else { return };
+        let was_there = self.previous.tenants.contains_key(&tenant) || self.served.has_tenant(&tenant);
+        let was_folder = was_there && !(is_flat && tenant == TenantId::default());
+        let error = match root.is_link(name) {
+            true => ReadError::Link,
+            false if was_folder => ReadError::NotAFolder,
+            false => return,
+        };
+        self.keep_tenant(&root.path().join(name), &tenant, error.to_string());
     }
 
     fn tenant_name(&mut self, root: &Folder, entry: &Entry) -> Option<TenantId> {

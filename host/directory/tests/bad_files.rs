@@ -81,14 +81,41 @@ fn what_is_no_file_is_neither_read_nor_waited_for() {
 }
 
 #[test]
-fn a_file_where_a_tenants_folder_was_removes_the_tenant() {
+fn what_is_put_in_the_place_of_a_tenants_folder_does_not_remove_the_tenant() {
     let plugins = with_a_good_tenant();
     plugins.write("acme/a.wasm", "a");
     let before = plugins.scan().directory;
     fs::remove_dir_all(plugins.path("acme")).unwrap();
-    plugins.write("acme", "a file");
+    let path = plugins.path("acme");
+    let not_a_folder = "it is not a folder; put a folder here, or rename it";
+    let link = "it is a symbolic link, which is not followed; put the file or folder itself here";
+    let puts: [(&dyn Fn(), &str); 3] = [
+        (&|| plugins.write("acme", "a file"), not_a_folder),
+        (&|| rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap(), not_a_folder),
+        (&|| symlink("good", &path).unwrap(), link),
+    ];
+    for (put, why) in puts {
+        put();
+        let read = plugins.scan_after(&before);
+        only_said(&read, &format!("P/acme: {why}; the tenant `acme` stays as it was"));
+        assert_eq!(read.directory, before);
+        // Nor is it silent at the next start.
+        let read = plugins.scan_served(&Directory::default(), &[("acme", "a")]);
+        only_said(&read, &format!("P/acme: {why}; the tenant `acme` is left out"));
+        fs::remove_file(&path).unwrap();
+    }
+    assert!(!plugins.scan_after(&before).has_tenant("acme"), "it goes when its folder is gone");
+}
+
+#[test]
+fn a_file_beside_the_folders_that_never_was_a_tenant_is_nobodys_business() {
+    let plugins = with_a_good_tenant();
+    plugins.write("a.wasm", "a");
+    let before = plugins.scan().directory;
+    plugins.write("LICENSE", "a file");
+    plugins.write("default", "another");
     let read = plugins.scan_after(&before);
-    assert!(!read.has_tenant("acme") && read.sentences().is_empty());
+    assert_eq!((read.sentences(), &read.directory), (vec![], &before));
 }
 
 #[test]

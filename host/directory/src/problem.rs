@@ -31,6 +31,8 @@ pub enum Part {
     Router(TenantId, String),
     /// One filter, by its name.
     Filter(TenantId, String),
+    /// What follows the prompts when a handler failed; callers are hung up on instead.
+    Fallback(TenantId),
     /// Only the file or folder itself, which belongs to nothing.
     Entry(Option<TenantId>),
 }
@@ -40,9 +42,11 @@ impl Part {
     #[must_use]
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
-            Self::Tenant(tenant) | Self::Handler(tenant, _) | Self::Router(tenant, _) | Self::Filter(tenant, _) => {
-                Some(tenant)
-            }
+            Self::Tenant(tenant)
+            | Self::Handler(tenant, _)
+            | Self::Router(tenant, _)
+            | Self::Filter(tenant, _)
+            | Self::Fallback(tenant) => Some(tenant),
             Self::Entry(tenant) => tenant.as_ref(),
         }
     }
@@ -55,6 +59,7 @@ impl fmt::Display for Part {
             Self::Handler(_, name) => write!(f, "the handler `{name}`"),
             Self::Router(_, name) => write!(f, "the router `{name}`"),
             Self::Filter(_, name) => write!(f, "the filter `{name}`"),
+            Self::Fallback(_) => f.write_str("what follows the prompts"),
             Self::Entry(_) => f.write_str("it"),
         }
     }

@@ -93,6 +93,11 @@ impl<'t, 'i> Reader<'t, 'i> {
         self.lines.line(self.place_of(key).start)
     }
 
+    /// Where a key of this table's table is.
+    pub(crate) fn line_in(&self, table: &str, key: &str) -> usize {
+        self.table(table).ok().flatten().map_or_else(|| self.line(table), |table| table.line(key))
+    }
+
     pub(crate) fn table(&self, key: &str) -> Result<Option<Reader<'t, 'i>>, Fault> {
         let Some((value, place)) = self.value(key) else { return Ok(None) };
         let table = value.as_table().ok_or_else(|| self.fault(key, place.clone(), "must be a table"))?;

@@ -34,6 +34,7 @@ pub(crate) struct TenantFile {
     pub(crate) settings: TenantSettings,
     pub(crate) app_name_line: usize,
     pub(crate) prompts_line: usize,
+    pub(crate) then_line: usize,
 }
 
 /// Reads the file's text; that of no file is empty.
@@ -55,7 +56,12 @@ pub(crate) fn read(bytes: &[u8], host: &HostCeiling) -> Result<TenantFile, Fault
         signatures: top.table("signatures")?.map(|table| signatures(&table, host)).transpose()?.unwrap_or_default(),
         weight: small(&top, "weight", 1, 1_000)?.unwrap_or(DEFAULT_WEIGHT),
     };
-    Ok(TenantFile { settings, app_name_line: top.line("app_name"), prompts_line: top.line("prompts") })
+    Ok(TenantFile {
+        settings,
+        app_name_line: top.line("app_name"),
+        prompts_line: top.line_in("prompts", "dir"),
+        then_line: top.line_in("on_failure", "then"),
+    })
 }
 
 /// `on_failure`, of a tenant or a handler.

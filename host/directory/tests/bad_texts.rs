@@ -164,13 +164,56 @@ fn what_others_would_refuse_is_refused_where_it_is_written() {
 }
 
 #[test]
+fn prompts_that_are_no_folder_are_said_to_be_what_they_are() {
+    let plugins = with_a_good_tenant();
+    plugins.write("acme/tenant.toml", "[prompts]\ndir = \"none\"");
+    let path = plugins.path("acme/none");
+    std::os::unix::fs::symlink(plugins.outside(), &path).unwrap();
+    only_said(
+        &plugins.scan(),
+        "P/acme/tenant.toml, line 2: `prompts.dir` names `none`, a symbolic link, which is not followed; put the folder itself here; the tenant `acme` is left out",
+    );
+    fs::remove_file(&path).unwrap();
+    plugins.write("acme/none", "a file");
+    only_said(
+        &plugins.scan(),
+        "P/acme/tenant.toml, line 2: `prompts.dir` names `none`: it is not a folder; put a folder here, or rename it; the tenant `acme` is left out",
+    );
+}
+
+#[test]
+fn a_failure_policy_that_names_no_handler_is_told_and_all_else_goes_on() {
+    let plugins = with_a_good_tenant();
+    plugins.write("acme/a.wasm", "a");
+    plugins.write("acme/tenant.toml", "[on_failure]\nplay = []\nthen = \"handler:spare\"");
+    plugins.write("acme/a.toml", "on_failure = {then = \"handler:vip.router\"}");
+    plugins.write("acme/vip.router.wasm", "a rule");
+    let read = plugins.scan();
+    let why = |name: &str| {
+        format!(
+            "`on_failure.then` names the handler `{name}`, which is not in this folder; put it there, or correct the name; what follows the prompts is left out"
+        )
+    };
+    let router = format!("P/acme/a.toml, line 1: {}", why("vip.router"));
+    assert_eq!(read.sentences(), [router.clone(), format!("P/acme/tenant.toml, line 3: {}", why("spare"))]);
+    assert!(read.has_handler("acme", "a"));
+    assert_eq!(read.problems[1].tenant(), Some(&TenantId::from("acme")));
+    plugins.write("acme/spare.wasm", "s");
+    assert_eq!(plugins.scan_after(&read.directory).sentences(), [router]);
+    // What it names may go while calls are up.
+    fs::remove_file(plugins.path("acme/spare.wasm")).unwrap();
+    let gone = plugins.scan_after(&plugins.scan().directory);
+    assert!(!gone.has_handler("acme", "spare") && gone.has_handler("acme", "a") && gone.problems.len() == 2);
+}
+
+#[test]
 fn the_prompts_of_a_flat_directory_need_a_folder_of_the_tenants_own() {
     let plugins = Plugins::new();
     plugins.write("a.wasm", "a");
     plugins.write("wav/hello.wav", "x");
     plugins.write("tenant.toml", "[prompts]\ndir = \"wav\"");
     let said = plugins.scan().sentences();
-    let wanted = "P/tenant.toml, line 1: `prompts.dir` names `wav`, which is a tenant's folder here; move `default`'s files into a folder of its own; the tenant `default` is left out";
+    let wanted = "P/tenant.toml, line 2: `prompts.dir` names `wav`, which is a tenant's folder here; move `default`'s files into a folder of its own; the tenant `default` is left out";
     assert!(said.contains(&wanted.to_owned()), "{said:#?}");
 }
 
@@ -257,8 +300,8 @@ fn a_value_that_is_none_is_told() {
         ", line 2: `prompts.dir` must be the name of a folder in the tenant's own, without a path",
     );
     tenant_toml(
-        "\n[prompts]\ndir = \"wav\"",
-        ", line 2: `prompts.dir` names `wav`, and there is no such folder here; make it",
+        "\n[prompts]\nurls = []\ndir = \"wav\"",
+        ", line 4: `prompts.dir` names `wav`, and there is no such folder here; make it",
     );
     tenant_toml(
         "[prompts]\nurls = [\"http://x\"]",

@@ -106,6 +106,7 @@ fn the_examples_are_good_and_have_every_key() {
     plugins.write("acme/tenant.toml", tenant);
     plugins.write("acme/support.toml", handler);
     plugins.write("acme/support.wasm", "s");
+    plugins.write("acme/default.wasm", "d");
     plugins.folder("acme/prompts");
     let read = plugins.scan();
     assert_eq!(read.sentences(), Vec::<String>::new());

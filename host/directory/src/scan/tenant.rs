@@ -17,7 +17,7 @@ use crate::handler::{Manifest, same_calls, words};
 use crate::host::HostCeiling;
 use crate::limits::Limits;
 use crate::names;
-use crate::plan::{FileRef, HandlerPlan, Route, RulePlan, Source, TenantPlan, TenantSettings};
+use crate::plan::{FileRef, HandlerPlan, OnFailure, Route, RulePlan, Source, TenantPlan, TenantSettings, Then};
 use crate::problem::{Fault, Part, Problem};
 use crate::tenant::{self, TenantFile};
 
@@ -121,11 +121,12 @@ impl TenantReader<'_> {
     pub(super) fn read(mut self) -> Result<(TenantPlan, usize), Failure> {
         self.remember_texts();
         self.hashes.begin_tenant(self.previous.is_none());
-        let TenantFile { mut settings, app_name_line, prompts_line } = self.tenant_file()?;
+        let TenantFile { mut settings, app_name_line, prompts_line, then_line } = self.tenant_file()?;
         self.look_at_prompts(&settings, prompts_line)?;
         settings.prompts.dir = settings.prompts.dir.map(|dir| self.folder.path().join(dir));
         let listed = self.list();
         self.look_at_number(&settings.limits, &listed)?;
+        self.look_at_fallback(TENANT_FILE, then_line, settings.on_failure.as_ref());
         let mut candidates = BTreeMap::new();
         for name in self.differ_by_more_than_case(listed.handlers) {
             match self.handler(&name, &settings) {
@@ -171,9 +172,34 @@ impl TenantReader<'_> {
                 "`prompts.dir` names `{shown}`, which is a tenant's folder here; move `{}`'s files into a folder of its own",
                 self.tenant
             ),
-            Err(_) => format!("`prompts.dir` names `{shown}`, and there is no such folder here; make it"),
+            Err(ReadError::Link) => {
+                format!(
+                    "`prompts.dir` names `{shown}`, a symbolic link, which is not followed; put the folder itself here"
+                )
+            }
+            Err(ReadError::Missing) => {
+                format!("`prompts.dir` names `{shown}`, and there is no such folder here; make it")
+            }
+            Err(error) => format!("`prompts.dir` names `{shown}`: {error}"),
         };
         Err((self.path(TENANT_FILE), Fault::at(line, why)))
+    }
+
+    /// One that is not there is no fault of the rest: it may come, or have gone, while the tenant's calls are up.
+    fn look_at_fallback(&mut self, file: &str, line: usize, policy: Option<&OnFailure>) {
+        let Some(Then::Handler(name)) = policy.map(|policy| &policy.then) else { return };
+        let names = [format!("{name}.wasm"), format!("{name}{MANIFEST_ENDING}")];
+        let is_handler = |file: &String| {
+            file != TENANT_FILE && matches!(classify(OsStr::new(file)), Ok((Kind::Handler, _))) && self.has(file)
+        };
+        if names.iter().any(is_handler) {
+            return;
+        }
+        let why = format!(
+            "`on_failure.then` names the handler `{name}`, which is not in this folder; put it there, or correct the name"
+        );
+        let part = Part::Fallback(self.tenant.clone());
+        self.problems.add(Problem::new(&self.path(file), part, Fault::at(line, why)));
     }
 
     fn list(&mut self) -> Listed {
@@ -229,6 +255,7 @@ impl TenantReader<'_> {
         } else {
             Manifest::none(settings)
         };
+        self.look_at_fallback(&manifest_file, manifest.then_line, manifest.on_failure.as_ref());
         let own_file = format!("{name}.wasm");
         let has_own = self.has(&own_file);
         let clash = |key: &str, line: usize| {

@@ -69,6 +69,7 @@ fn check_configuration(config: &Config, findings: &mut Findings) {
         .and_then(|()| pbx::check_port(config))
         .and_then(|()| services::targets(config).map(drop))
         .and_then(|()| services::dial_policies(config).map(drop))
+        .and_then(|()| services::check_sinks(config))
         .and_then(|()| egress::check(config));
     match (&config.file, checked) {
         (_, Err(error)) => findings.bad("configuration", error),
@@ -94,8 +95,10 @@ fn check_handlers(args: &CheckArgs, config: &Config, findings: &mut Findings) ->
         Ok((snapshot, faults)) => {
             snapshot.catalog.handlers().for_each(|handler| findings.good("handlers", host::describe(handler)));
             faults.iter().for_each(|fault| findings.bad("handlers", fault));
-            tenants::notes(&snapshot.directory).into_iter().for_each(|note| findings.note("handlers", note));
             let tenants = handlers::with_tenants(config, &snapshot.directory);
+            let notes = tenants::notes(&snapshot.directory).into_iter();
+            let notes = notes.chain(egress::notes(config, &snapshot.directory)).chain(services::sink_notes(&tenants));
+            notes.for_each(|note| findings.note("handlers", note));
             missing_handlers(&tenants, &snapshot.catalog).into_iter().for_each(|note| findings.note("handlers", note));
         }
     }

@@ -145,12 +145,7 @@ impl HandlersHttp {
     fn tell_missing(&self, directory: &Directory) {
         let known = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
         let has = |tenant: &TenantId, name: &str| known.get(tenant).is_some_and(|known| known.contains(name));
-        let missing: BTreeSet<(TenantId, String)> = directory
-            .tenants
-            .iter()
-            .flat_map(|(tenant, plan)| plan.settings.secrets.iter().map(move |name| (tenant.clone(), name.clone())))
-            .filter(|(tenant, name)| !has(tenant, name))
-            .collect();
+        let missing = without_value(directory, has);
         let mut told = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         for (tenant, secret) in missing.difference(&told) {
             tracing::warn!(%tenant, secret, "tenant.toml names a secret without a value; write it into voxtra.yaml, under tenants.{tenant}.secrets");
@@ -284,6 +279,28 @@ fn certificates(config: &Config) -> Result<Vec<voxtra_egress::CertificateDer<'st
         all.extend(read.map_err(fail)?);
     }
     Ok(all)
+}
+
+/// Secrets that tenants' own files name and the configuration has no value for, a sentence each.
+pub(crate) fn notes(config: &Config, directory: &Directory) -> Vec<String> {
+    let written = config.tenants();
+    let has = |tenant: &TenantId, name: &str| {
+        written.iter().any(|(of, section)| of == tenant.as_str() && section.secrets.contains_key(name))
+    };
+    let sentence = |(tenant, secret)| {
+        format!(
+            "the tenant `{tenant}`: tenant.toml names the secret `{secret}`, which has no value; write it into voxtra.yaml, under tenants.{tenant}.secrets"
+        )
+    };
+    without_value(directory, has).into_iter().map(sentence).collect()
+}
+
+fn without_value(directory: &Directory, has: impl Fn(&TenantId, &str) -> bool) -> BTreeSet<(TenantId, String)> {
+    let named = directory
+        .tenants
+        .iter()
+        .flat_map(|(tenant, plan)| plan.settings.secrets.iter().map(move |name| (tenant.clone(), name.clone())));
+    named.filter(|(tenant, name)| !has(tenant, name)).collect()
 }
 
 fn secrets(config: &Config) -> Result<BTreeMap<TenantId, Secrets>, ConfigError> {

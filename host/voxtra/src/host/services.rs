@@ -13,7 +13,7 @@ use voxtra_services::database::Database;
 use voxtra_services::metering::{MeterStore, Meters};
 use voxtra_services::metrics::Registry;
 use voxtra_services::recordings::{
-    Desk, DeskOptions, LocalSink, S3Options, S3Sink, Sink, WebhookSink as RecordingHook,
+    Desk, DeskError, DeskOptions, LocalSink, S3Options, S3Sink, Sink, WebhookSink as RecordingHook,
 };
 use voxtra_services::store::{Quota, SqliteStore};
 use voxtra_services::webhooks::{Letters, OutboxOptions, Secret, WebhookSink, WebhookTarget, http_client};
@@ -212,19 +212,40 @@ fn desk(
     };
     options.composites = composites;
     options.min_free_bytes = u64::from(recordings.min_free_mib) << 20;
-    // Only what is written here: a wrong name in a tenant's own file is that tenant's.
-    for (name, tenant) in &config.root.tenants {
-        let path = ["tenants", name, "recording_sinks"];
-        for sink in tenant.recording_sinks.iter().filter(|_| config.is_set(&path)) {
-            let is_default = recordings.sinks.is_empty() && sink == DEFAULT_SINK;
-            if !is_default && !recordings.sinks.contains_key(sink) {
-                let why = format!("there is no recording sink `{sink}`; add it under recordings.sinks, or take it out");
-                return Err(config.error_at(&path, why).into());
-            }
-        }
-    }
+    check_sinks(config)?;
     let desk = tokio::task::block_in_place(|| Desk::new(options, sinks, events, runtime.clone()));
     Ok(Arc::new(desk.map_err(|error| config.error_at(&["recordings"], error.to_string()))?))
+}
+
+/// Whether there are the sinks that the configuration gives tenants: a wrong name in a tenant's own file is that tenant's.
+pub(crate) fn check_sinks(config: &Config) -> Result<(), ConfigError> {
+    match unknown_sinks(config).find(|(tenant, _)| config.is_set(&sinks_of(tenant))) {
+        Some((tenant, sink)) => {
+            let why = format!("there is no recording sink `{sink}`; add it under recordings.sinks, or take it out");
+            Err(config.error_at(&sinks_of(tenant), why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Sinks that tenants' own files name and that are not there, a sentence each. `config` is with those files.
+pub(crate) fn sink_notes(config: &Config) -> Vec<String> {
+    let own = unknown_sinks(config).filter(|(tenant, _)| !config.is_set(&sinks_of(tenant)));
+    own.map(|(tenant, sink)| format!("the tenant `{tenant}`: {}", DeskError::UnknownSink(sink.to_owned()))).collect()
+}
+
+fn unknown_sinks(config: &Config) -> impl Iterator<Item = (&str, &str)> {
+    let sinks = &config.root.recordings.sinks;
+    let is_known = |sink: &str| sinks.contains_key(sink) || (sinks.is_empty() && sink == DEFAULT_SINK);
+    let named =
+        config.root.tenants.iter().flat_map(|(tenant, section)| {
+            section.recording_sinks.iter().map(move |sink| (tenant.as_str(), sink.as_str()))
+        });
+    named.filter(move |(_, sink)| !is_known(sink))
+}
+
+fn sinks_of(tenant: &str) -> [&str; 3] {
+    ["tenants", tenant, "recording_sinks"]
 }
 
 /// A sink; none: it stands for others.

@@ -40,6 +40,8 @@ pub struct LoaderOptions {
     pub dir: PathBuf,
     /// A private folder for the versions that were good.
     pub versions: PathBuf,
+    /// Handlers that have served and have no record there: a look that keeps nothing takes those of the host. Default none.
+    pub served: Vec<HandlerKey>,
     /// What the operator allows at most.
     pub ceiling: HostCeiling,
     /// How patient to be with files that are being written.
@@ -62,6 +64,7 @@ impl LoaderOptions {
         Self {
             dir: dir.into(),
             versions: versions.into(),
+            served: Vec::new(),
             ceiling: HostCeiling::default(),
             settle: SettleOptions::default(),
             workers: 2,
@@ -144,7 +147,8 @@ impl Loader {
         let fetcher = Fetcher::new(&options.registries, network)?;
         let (finished, results) = channel();
         // Over a restart too, a newcomer takes nothing from who has it.
-        let served = versions.handlers()?.into_iter().map(|key| (key.tenant().clone(), key.handler().clone()));
+        let served = versions.handlers()?.into_iter().chain(options.served.iter().cloned());
+        let served = served.map(|key| (key.tenant().clone(), key.handler().clone()));
         let scanner = Scanner::new(&options.dir, options.ceiling.clone()).that_served(served);
         Ok(Self {
             runtime,

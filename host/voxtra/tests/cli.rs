@@ -135,6 +135,46 @@ fn check_reports_every_handler_that_does_not_load() {
 }
 
 #[test]
+fn check_says_what_a_tenants_file_names_and_is_not_there() {
+    let folder = Folder::new();
+    folder.write(
+        "voxtra.yaml",
+        "tenants: {acme: {secrets: {known: {value: long-enough, servers: [api.example.com]}}}}\n",
+    );
+    let named = "secrets = [\"known\", \"crm\"]\nrecording_sinks = [\"local\", \"vault\"]\n";
+    folder.write("plugins/acme/tenant.toml", named);
+    let check = folder.run(&["check", "--offline"]);
+    for part in ["secret `crm`", "tenants.acme.secrets", "vault"] {
+        assert!(check.done().contains(part), "{part}: {check:?}");
+    }
+    assert!(!check.out.contains("`known`") && !check.out.contains("`local`"), "{check:?}");
+    // What the operator's own file names stops the start.
+    folder.write("voxtra.yaml", "tenants:\n  acme:\n    recording_sinks: [vault]\n");
+    let check = folder.run(&["check", "--offline"]);
+    assert_eq!(check.code, Some(2), "{check:?}");
+    assert!(check.out.contains("voxtra.yaml:3: tenants.acme.recording_sinks: "), "{check:?}");
+}
+
+#[test]
+fn routes_show_of_two_that_claim_one_the_handler_that_has_served() {
+    let folder = Folder::new();
+    folder.write("voxtra.yaml", "state_dir: state\n");
+    for handler in ["a0", "r9"] {
+        folder.write(&format!("plugins/acme/{handler}.wasm"), "not loaded for a list");
+        folder.write(&format!("plugins/acme/{handler}.toml"), "routes = [{extension = \"100\"}]");
+    }
+    let takes = |handler: &str| {
+        let routes = folder.run(&["routes", "--json"]);
+        let rows: serde_json::Value = serde_json::from_str(routes.done()).unwrap();
+        let row = rows.as_array().unwrap().iter().find(|row| row["to"] == "100").unwrap().clone();
+        assert_eq!(row["handler"], handler, "{routes:?}");
+    };
+    takes("a0");
+    folder.write("state/versions/handlers/acme/r9.a.json", "its name is enough");
+    takes("r9");
+}
+
+#[test]
 fn a_bad_step_of_a_caller_is_refused() {
     let folder = Folder::new();
     for (args, wanted) in [

@@ -39,6 +39,8 @@ const UNNAMED_FOR: Duration = Duration::from_secs(3600);
 
 const COMPONENT_ENDING: &str = ".wasm";
 
+const HANDLERS: &str = "handlers";
+
 /// Something that the store cannot do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -126,7 +128,7 @@ impl VersionStore {
     /// # Errors
     /// [`StoreError::Io`] and [`StoreError::Busy`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let store = Self { components: dir.join("components"), handlers: dir.join("handlers"), lock: dir.join("lock") };
+        let store = Self { components: dir.join("components"), handlers: dir.join(HANDLERS), lock: dir.join("lock") };
         for dir in [dir, &store.components, &store.handlers] {
             durable::private_dir(dir).map_err(io_error("making a private folder", dir))?;
         }
@@ -192,8 +194,21 @@ impl VersionStore {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn handlers(&self) -> Result<Vec<HandlerKey>, StoreError> {
+        Self::recorded(&self.handlers)
+    }
+
+    /// The same of the store in this folder, which may be another program's and is left as it is; where none is, none.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn handlers_in(dir: &Path) -> Result<Vec<HandlerKey>, StoreError> {
+        let handlers = dir.join(HANDLERS);
+        if handlers.is_dir() { Self::recorded(&handlers) } else { Ok(Vec::new()) }
+    }
+
+    fn recorded(handlers: &Path) -> Result<Vec<HandlerKey>, StoreError> {
         let mut found = BTreeSet::new();
-        for dir in folder(&self.handlers)? {
+        for dir in folder(handlers)? {
             let Some(tenant) = dir.file_name().and_then(|name| name.to_str()).filter(|_| dir.is_dir()) else {
                 continue;
             };

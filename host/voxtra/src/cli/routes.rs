@@ -67,7 +67,7 @@ pub(super) fn run(args: RoutesArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
     match &args.to {
         Some(to) => explain(&args, &config, to),
         None => {
-            let (directory, faults) = handlers::read(&config, args.plugin_dir(&config))?;
+            let (directory, faults) = handlers::read(&config, args.plugin_dir(&config), &config::process_env)?;
             faults.iter().for_each(|fault| output::complaint(format_args!("not read: {fault}")));
             list(&args, &handlers::with_tenants(&config, &directory));
             Ok(ExitCode::SUCCESS)

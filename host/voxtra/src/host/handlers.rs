@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::runtime::Handle;
+use voxtra_artifacts::HandlerKey;
+use voxtra_artifacts::store::VersionStore;
 use voxtra_core::{Capabilities, Capability, TenantId};
 use voxtra_directory::{
     Applications, Checks, Dial, Directory, Grants, HostCeiling, Limits, Scanner, TenantPlan, WatchOptions,
@@ -37,7 +39,7 @@ pub(crate) fn begin(
 ) -> anyhow::Result<Begun> {
     check_there(&dir)?;
     let runtime = super::wasm_runtime(config, lookup)?;
-    let mut options = LoaderOptions::new(dir, config.state_dir(lookup).join("versions"));
+    let mut options = LoaderOptions::new(dir, versions(config, lookup));
     options.ceiling = ceiling(config);
     options.registries = registries::options(config)?;
     options.network = Some(network.clone());
@@ -65,9 +67,11 @@ fn check_there(dir: &Path) -> anyhow::Result<()> {
 /// Loads the directory for a look, and keeps nothing of it. Returns what was wrong, a sentence each.
 pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow::Result<(Snapshot, Vec<String>)> {
     check_there(&dir)?;
+    let served = served(config, lookup);
     let versions = std::env::temp_dir().join(format!("voxtra-look-{}", uuid::Uuid::new_v4()));
     let guests = super::guest_runtime()?;
     let mut options = LoaderOptions::new(dir, &versions);
+    options.served = served;
     options.ceiling = ceiling(config);
     options.registries = registries::options(config)?;
     options.waits_for_registries = true;
@@ -85,12 +89,24 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
 
 /// Reads what the directory says and loads nothing; one that is not there says nothing. Returns what was wrong, a sentence
 /// each.
-pub(crate) fn read(config: &Config, dir: PathBuf) -> anyhow::Result<(Directory, Vec<String>)> {
+pub(crate) fn read(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow::Result<(Directory, Vec<String>)> {
     if !dir.exists() {
         return Ok(Default::default());
     }
-    let scan = Scanner::new(dir, ceiling(config)).scan(&Directory::default())?;
+    let served = served(config, lookup).into_iter().map(|key| (key.tenant().clone(), key.handler().clone()));
+    let scan = Scanner::new(dir, ceiling(config)).that_served(served).scan(&Directory::default())?;
     Ok((scan.directory, scan.problems.iter().map(ToString::to_string).collect()))
+}
+
+/// Where the host keeps the versions that were good.
+fn versions(config: &Config, lookup: Lookup<'_>) -> PathBuf {
+    config.state_dir(lookup).join("versions")
+}
+
+/// Who has taken calls on this host, so that a look says of two that claim the same what the host does. Where it may not be
+/// read, as by another user, nobody has.
+fn served(config: &Config, lookup: Lookup<'_>) -> Vec<HandlerKey> {
+    VersionStore::handlers_in(&versions(config, lookup)).unwrap_or_default()
 }
 
 impl Begun {

@@ -401,3 +401,17 @@ fn a_record_full_of_the_longest_signatures_is_still_read() {
     assert!(known.complaints.is_empty(), "{:?}", known.complaints);
     assert!(known.record.signature(known.record.current()).is_some());
 }
+
+#[test]
+fn a_store_that_is_anothers_is_listed_and_left_as_it_is() {
+    let bench = Bench::new();
+    bench.take(&key("acme", "support"), "one");
+    let state = bench.dir.path().join("state");
+    let unfinished = bench.file("handlers/acme/.new-support");
+    fs::write(&unfinished, "half").unwrap();
+    assert_eq!(VersionStore::handlers_in(&state).unwrap(), [key("acme", "support")]);
+    assert!(unfinished.exists());
+    let nowhere = bench.dir.path().join("nowhere");
+    assert!(VersionStore::handlers_in(&nowhere).unwrap().is_empty());
+    assert!(!nowhere.exists());
+}

@@ -44,6 +44,33 @@ impl Bench {
     }
 }
 
+#[test]
+fn a_pipe_in_the_stores_folders_is_named_and_not_waited_for() {
+    let pipe = |path: &Path| {
+        let _ = fs::remove_file(path);
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    let bench = Bench::new();
+    let support = key("acme", "support");
+    let version = bench.take(&support, "one");
+    for entry in fs::read_dir(bench.file("handlers/acme")).unwrap() {
+        pipe(&entry.unwrap().path());
+    }
+    let error = bench.store.get(&support).unwrap_err().to_string();
+    assert!(error.contains("regular file"), "{error}");
+    pipe(&bench.file(&format!("components/{}", file_name(&bench, "components"))));
+    assert!(bench.store.component(version).is_err());
+    pipe(&bench.file("lock"));
+    let error = VersionStore::open(&bench.file("")).err().unwrap().to_string();
+    assert!(error.contains("regular file") && error.contains("lock"), "{error}");
+}
+
+fn file_name(bench: &Bench, folder: &str) -> String {
+    let mut names = fs::read_dir(bench.file(folder)).unwrap();
+    names.next().unwrap().unwrap().file_name().into_string().unwrap()
+}
+
 fn key(tenant: &str, handler: &str) -> HandlerKey {
     HandlerKey::new(&tenant.into(), &handler.into()).unwrap()
 }

@@ -71,7 +71,9 @@ impl Cache {
     /// The compiled code of these contents, when it is there and authentic.
     pub(crate) fn get(&self, hash: ContentHash) -> Option<Authentic> {
         let path = self.path(hash);
-        if fs::metadata(&path).ok()?.len() > MAX_ENTRY_BYTES {
+        // A pipe would be waited for.
+        let found = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        if found.len() > MAX_ENTRY_BYTES {
             return None;
         }
         let mut entry = fs::read(&path).ok()?;
@@ -146,6 +148,9 @@ fn keyed(key: &[u8; KEY_BYTES]) -> Hmac<Sha256> {
 }
 
 fn read_or_make_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::other(format!("{} is no regular file; remove it", path.display())));
+    }
     match fs::read(path) {
         Ok(found) => {
             if let Ok(key) = found.try_into() {
@@ -219,6 +224,22 @@ mod tests {
         assert_eq!(cache.get(hash).unwrap().0, b"code");
         let again = Cache::open(&cache.dir, &Engine::default()).unwrap();
         assert_eq!(again.get(hash).unwrap().0, b"code");
+        fs::remove_dir_all(&cache.dir).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let cache = cache("pipe");
+        let hash = ContentHash::of(b"wasm");
+        mknodat(CWD, cache.path(hash), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(cache.get(hash).is_none());
+        let key = cache.dir.join(KEY_FILE);
+        fs::remove_file(&key).unwrap();
+        mknodat(CWD, &key, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let error = Cache::open(&cache.dir, &Engine::default()).err().unwrap();
+        assert!(error.to_string().contains("no regular file"), "{error}");
         fs::remove_dir_all(&cache.dir).unwrap();
     }
 

@@ -10,6 +10,7 @@
 //! | [`host`] | what all commands that take calls share: runtimes, handlers, switchboard; and what `start` adds: PBXs, services |
 //! | [`admin`] | the operator's socket |
 //! | [`rig`] | simulated calls for `call` and `demo` |
+//! | [`files`] | files that an operator names |
 //! | [`events`] | where the host's events go: the log, a call's timeline |
 //! | [`logging`], [`output`] | stderr and stdout |
 
@@ -17,6 +18,7 @@ mod admin;
 mod cli;
 mod config;
 mod events;
+mod files;
 mod host;
 mod logging;
 mod output;

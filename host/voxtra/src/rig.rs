@@ -19,6 +19,7 @@ use voxtra_telephony::simulator::{
 };
 
 use crate::events::{Account, Heard};
+use crate::files;
 use crate::host::{self, Plan};
 use recordings::OutDesk;
 
@@ -214,6 +215,6 @@ pub(crate) fn name_and_version(handler: &Handler) -> String {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    fs::write(path, bytes)
+    files::write(path, bytes, 0o666)
         .with_context(|| format!("{}: the file cannot be written; name another folder with --out", path.display()))
 }

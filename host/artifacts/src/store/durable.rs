@@ -74,8 +74,9 @@ pub(super) fn remove_unfinished(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a file of at most so many bytes; `None`: there is none.
+/// Reads a file of at most so many bytes; `None`: there is none. A pipe is refused, not waited for.
 pub(super) fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    refuse_odd(path)?;
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -89,6 +90,17 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// Nobody but this user can put anything into these folders, so that what is looked at is what is opened.
+pub(super) fn refuse_odd(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file; remove it"))
+        }
+        // Opening it says why.
+        _ => Ok(()),
+    }
+}
+
 /// The right to change things, of one thread of one process at a time; it ends with the value or the process.
 pub(super) struct Lock {
     _file: File,
@@ -97,6 +109,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Waits for it, not for ever; `None`: somebody else has kept it too long.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
+        refuse_odd(path)?;
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         let until = Instant::now() + LOCK_WAIT;
         loop {

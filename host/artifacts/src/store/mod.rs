@@ -164,7 +164,7 @@ impl VersionStore {
     /// [`StoreError::UnknownVersion`], [`StoreError::Damaged`], [`StoreError::Io`].
     pub fn component(&self, version: Version) -> Result<Vec<u8>, StoreError> {
         let path = self.path(version);
-        let bytes = match fs::read(&path) {
+        let bytes = match durable::refuse_odd(&path).and_then(|()| fs::read(&path)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::UnknownVersion(version)),
             Err(error) => return Err(io_error("reading a component", &path)(error)),

@@ -133,7 +133,8 @@ enum Fault {
 impl Fault {
     /// What no later attempt will read is damage.
     fn of(error: io::Error) -> Self {
-        let lasting = error.kind() == io::ErrorKind::FileTooLarge || error.raw_os_error() == Some(EIO);
+        let odd = matches!(error.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput);
+        let lasting = odd || error.raw_os_error() == Some(EIO);
         if lasting { Self::Damaged(format!("it cannot be read ({error})")) } else { Self::Unread(error) }
     }
 }

@@ -104,7 +104,7 @@ impl Journal {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            match fs::read(&path).map_err(|e| e.to_string()).and_then(|text| parse(&text)) {
+            match read(&path).map_err(|e| e.to_string()).and_then(|text| parse(&text)) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => {
                     tracing::error!(file = %path.display(), error, "a recording's journal cannot be read; look at it by hand");
@@ -123,6 +123,14 @@ impl Journal {
     fn path(&self, id: &RecordingId) -> PathBuf {
         self.dir.join(format!("{id}.json"))
     }
+}
+
+/// A pipe would be waited for.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    fs::read(path)
 }
 
 fn parse(text: &[u8]) -> Result<Entry, String> {

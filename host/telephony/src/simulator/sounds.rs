@@ -194,8 +194,12 @@ fn read_wav(wav: &[u8]) -> Result<Vec<i16>, String> {
 
 /// The samples of a WAV file at the line's rate (blocking), or a sentence that names it.
 pub(super) fn read_wav_file(path: &Path) -> Result<Vec<i16>, String> {
-    let file = std::fs::File::open(path)
-        .map_err(|e| format!("{} cannot be opened: {e}; check the file's name", path.display()))?;
+    let unreadable = |e| format!("{} cannot be opened: {e}; check the file's name", path.display());
+    // Before it is opened: a pipe would be waited for.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(format!("{} is no regular file; name a WAV file", path.display()));
+    }
+    let file = std::fs::File::open(path).map_err(unreadable)?;
     voxtra_audio::read_wav(file, LINE_RATE_HZ).map_err(|e| format!("{}: {e}", path.display()))
 }
 

@@ -1,6 +1,5 @@
 //! `voxtra batch`: calls the numbers of a file, through the running host.
 
-use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +13,7 @@ use voxtra_core::TenantId;
 use super::sessions::{HostArgs, plain};
 use super::{EXIT_FAILED, on_the_spot};
 use crate::admin::{BatchQuestion, Question, ask, ask_when_there};
+use crate::files;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -27,6 +27,9 @@ Examples:
 
 The file has a first line with the columns' names: number, and if wanted caller_id and handler; all others become metadata
 of the call. The running host calls, and goes on after a restart; this program only watches.";
+
+/// The most that the host takes.
+const FILE_MAX_BYTES: u64 = 64 << 20;
 
 /// How often the host is asked.
 const POLL: Duration = Duration::from_millis(500);
@@ -121,7 +124,7 @@ fn list(args: &BatchArgs, batches: Value) -> anyhow::Result<ExitCode> {
 /// Gives the host the file; tells of rows that cannot be called.
 async fn begin(args: &BatchArgs, socket: &Path, file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
-    let csv = fs::read(file).with_context(|| format!("{shown} cannot be read; name a CSV file"))?;
+    let csv = files::read_or_pipe(file, FILE_MAX_BYTES).map_err(|why| anyhow::anyhow!("{shown}: {why}"))?;
     let csv = String::from_utf8(csv).with_context(|| format!("{shown} is not UTF-8; save it as UTF-8"))?;
     let question = Question::BatchStart {
         tenant: args.tenant.clone(),
@@ -165,9 +168,7 @@ async fn watch(args: &BatchArgs, socket: &Path, id: &str) -> anyhow::Result<Exit
     bar.end();
     let csv = ask_when_there(socket, &Question::BatchResult { id: id.to_owned() }, PATIENCE).await?;
     let to = args.result.clone().unwrap_or_else(|| result_file(args.file.as_deref(), id));
-    let part = to.with_extension("csv.part");
-    fs::write(&part, csv.as_str().unwrap_or_default())
-        .and_then(|()| fs::rename(&part, &to))
+    files::write(&to, csv.as_str().unwrap_or_default().as_bytes(), 0o666)
         .with_context(|| format!("the result {} cannot be written; name another with --result", to.display()))?;
     if args.json {
         output::json(&status);

@@ -9,7 +9,7 @@ use anyhow::Context;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::json;
-use tokio::fs::{File, OpenOptions};
+use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use voxtra_core::TenantId;
 use voxtra_services::database::Database;
@@ -17,6 +17,7 @@ use voxtra_services::metering::{CallQuery, ExportError, MeterOptions, MeterStore
 
 use super::on_the_spot;
 use super::sessions::HostArgs;
+use crate::files::Output;
 use crate::output::{self, plain};
 
 const EXAMPLES: &str = "\
@@ -50,7 +51,7 @@ enum What {
     Export {
         #[command(flatten)]
         which: Which,
-        /// Write them into a file, which is replaced when all of them are written
+        /// Write them into a file, which is replaced when all of them are written; into a device or a pipe at once
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -93,7 +94,7 @@ impl Which {
 }
 
 pub(super) fn run(args: MetersArgs) -> anyhow::Result<ExitCode> {
-    let file = args.host.database(&args.host.socket()?)?;
+    let (_, file) = args.host.socket_and_database()?;
     if !file.exists() {
         let shown = file.display();
         anyhow::bail!("there are no records at {shown}; start a host once, or name its configuration with -c");
@@ -134,33 +135,15 @@ async fn export_to_stdout(meters: &MeterStore, query: &CallQuery) -> anyhow::Res
     }
 }
 
-/// Writes a file beside it first, so that one that is there is never half of it.
+/// A file that is there is never half of it.
 async fn export_into(meters: &MeterStore, query: &CallQuery, to: &Path) -> anyhow::Result<u64> {
     let unwritable = || format!("{} cannot be written; name another file with -o", to.display());
-    let name = to.file_name().filter(|_| !to.is_dir()).with_context(unwritable)?;
-    let mut part_name = name.to_owned();
-    part_name.push(format!(".{}.part", std::process::id()));
-    let part = to.with_file_name(part_name);
     // Numbers of callers may be in it.
-    let file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part).await.with_context(unwritable)?;
-    match write_whole(meters, query, file).await {
-        Ok(lines) => {
-            tokio::fs::rename(&part, to).await.with_context(unwritable)?;
-            Ok(lines)
-        }
-        Err(error) => {
-            // It is ours and of no use.
-            let _ = tokio::fs::remove_file(&part).await;
-            Err(error.context(unwritable()))
-        }
-    }
-}
-
-async fn write_whole(meters: &MeterStore, query: &CallQuery, mut file: File) -> anyhow::Result<u64> {
-    let lines = meters.export(query, &mut file).await?;
-    file.flush().await?;
-    file.sync_all().await?;
+    let output = Output::open(to, 0o600).with_context(unwritable)?;
+    let mut file = File::from_std(output.file().with_context(unwritable)?);
+    let lines = meters.export(query, &mut file).await.with_context(unwritable)?;
+    file.flush().await.with_context(unwritable)?;
+    output.finish().with_context(unwritable)?;
     Ok(lines)
 }
 

@@ -1,6 +1,6 @@
 //! `voxtra sessions` and `voxtra hangup`: the calls of a running host.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -44,30 +44,37 @@ pub(super) struct HostArgs {
 impl HostArgs {
     /// Its admin socket.
     pub(super) fn socket(&self) -> anyhow::Result<PathBuf> {
-        let config = load_config(self.config.as_deref())?;
-        let socket = config.admin_socket(&config::process_env)?;
-        if config.file.is_some() || socket.exists() {
-            return Ok(socket);
-        }
-        // Started by the environment alone, which this terminal may not have: when one host runs, it is that one.
-        let mut running = live_sockets();
-        Ok(if running.len() == 1 { running.remove(0) } else { socket })
+        socket(&self.config()?)
     }
 
-    /// Its database: beside the socket of a host that was found by it, else where its configuration has it.
-    pub(super) fn database(&self, socket: &Path) -> anyhow::Result<PathBuf> {
+    /// Its admin socket, and its database: beside the socket of a host that was found by it, else where its configuration
+    /// has it.
+    pub(super) fn socket_and_database(&self) -> anyhow::Result<(PathBuf, PathBuf)> {
+        // Read once: it may come through a pipe.
         let config = self.config()?;
+        let socket = socket(&config)?;
         let own = config.database(&config::process_env);
-        match socket.with_file_name(config::DATABASE) {
-            beside if config.file.is_none() && !own.exists() && beside.exists() => Ok(beside),
-            _ => Ok(own),
-        }
+        let database = match socket.with_file_name(config::DATABASE) {
+            beside if config.file.is_none() && !own.exists() && beside.exists() => beside,
+            _ => own,
+        };
+        Ok((socket, database))
     }
 
     /// Its configuration.
     pub(super) fn config(&self) -> anyhow::Result<config::Config> {
         Ok(load_config(self.config.as_deref())?)
     }
+}
+
+fn socket(config: &config::Config) -> anyhow::Result<PathBuf> {
+    let socket = config.admin_socket(&config::process_env)?;
+    if config.file.is_some() || socket.exists() {
+        return Ok(socket);
+    }
+    // Started by the environment alone, which this terminal may not have: when one host runs, it is that one.
+    let mut running = live_sockets();
+    Ok(if running.len() == 1 { running.remove(0) } else { socket })
 }
 
 /// The sockets of this user's hosts that were given no folder of their own.

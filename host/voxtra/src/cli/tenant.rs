@@ -1,6 +1,5 @@
 //! `voxtra tenant`: what a tenant needs at the PBX.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +12,11 @@ use voxtra_services::provisioning::{AddOptions, Provisioner, Reloader, TenantFil
 use super::on_the_spot;
 use super::sessions::HostArgs;
 use crate::config::{Config, FIRST_PBX};
+use crate::files;
 use crate::output;
+
+/// The most of a tenant's file.
+const FILE_MAX_BYTES: u64 = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -111,7 +114,8 @@ pub(super) fn run(args: TenantArgs) -> anyhow::Result<ExitCode> {
 
 fn add(args: &TenantArgs, provisioner: &Provisioner, file: &std::path::Path, rotate: bool) -> anyhow::Result<()> {
     let shown = file.display();
-    let text = fs::read_to_string(file).with_context(|| format!("{shown} cannot be read; name a tenant's file"))?;
+    let text = files::read_or_pipe(file, FILE_MAX_BYTES).map_err(|why| anyhow::anyhow!("{shown}: {why}"))?;
+    let text = String::from_utf8(text).with_context(|| format!("{shown} is not UTF-8; save it as UTF-8"))?;
     let tenant = TenantFile::parse(&text)
         .map_err(|error| anyhow::anyhow!("{shown}:{}:{}: {}", error.line, error.column, error.why))?;
     let added = provisioner.add(&tenant, AddOptions { rotate })?;

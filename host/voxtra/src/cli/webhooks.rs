@@ -86,8 +86,7 @@ fn which(text: &str) -> Result<Which, String> {
 }
 
 pub(super) fn run(args: WebhooksArgs) -> anyhow::Result<ExitCode> {
-    let socket = args.host.socket()?;
-    let file = args.host.database(&socket)?;
+    let (socket, file) = args.host.socket_and_database()?;
     if !file.exists() {
         anyhow::bail!("there is no outbox at {}; start a host once, or name its configuration with -c", file.display());
     }

@@ -13,8 +13,7 @@ mod policy;
 mod suggest;
 mod tree;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +28,8 @@ pub(crate) use model::{
 };
 pub(crate) use places::{DATABASE, FIRST_PBX, SOCKET};
 pub(crate) use policy::{OnFailure, Then};
+
+use crate::files;
 
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_FILE: &str = "voxtra.yaml";
@@ -335,21 +336,12 @@ fn user_cache_dir(lookup: Lookup<'_>) -> Option<PathBuf> {
 }
 
 fn read_file(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |error: &io::Error| {
-        let problem = match error.kind() {
-            io::ErrorKind::NotFound => "the file is not there; `voxtra init` writes one, `-c` names another".to_owned(),
-            io::ErrorKind::PermissionDenied => "the file may not be read by this user; change its mode".to_owned(),
-            _ => format!("the file cannot be read ({error}); name another with `-c`"),
-        };
-        ConfigError::of_file("", problem)
-    };
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let problem = format!("the file is larger than {} MiB; name another with `-c`", MAX_FILE_BYTES >> 20);
-        return Err(ConfigError::of_file("", problem));
+    if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        let problem = "the file is not there; `voxtra init` writes one, `-c` names another";
+        return Err(ConfigError::of_file("", problem.to_owned()));
     }
+    // A configuration may come through a pipe, out of a program that fills in what is secret.
+    let bytes = files::read_or_pipe(path, MAX_FILE_BYTES).map_err(|problem| ConfigError::of_file("", problem))?;
     String::from_utf8(bytes).map_err(|error| {
         let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();

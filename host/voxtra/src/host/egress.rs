@@ -2,8 +2,6 @@
 //! plugin directory says now.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,6 +17,7 @@ use voxtra_egress::{
 };
 
 use crate::config::{self, Config, ConfigError};
+use crate::files;
 
 /// A secret's file is one line, a certificates' file a few authorities.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -347,14 +346,7 @@ fn add_secret(
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("it cannot be read ({error}); correct its name or its mode");
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err("it has more than 1 MiB; name another".to_owned());
-    }
-    Ok(bytes)
+    files::read(path, MAX_FILE_BYTES)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The registries that handlers may come from, as the configuration describes them.
 
-use std::fs;
-
 use voxtra_artifacts::oci::{Credentials, OciOptions, Registry};
 use voxtra_loader::LoaderError;
 
 use crate::config::{self, Config, ConfigError};
+use crate::files;
+
+/// The most of a file of certificates.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 const REGISTRIES: &[&str] = &["plugins", "registries"];
 
@@ -33,11 +35,10 @@ fn one(config: &Config, index: usize, written: &config::Registry) -> Result<Regi
     };
     let certificates = match written.certificates.as_str() {
         "" => Vec::new(),
-        file => match fs::read_to_string(config.folder(file)) {
-            Ok(pem) => vec![pem],
-            Err(error) => {
-                return fail("certificates", format!("`{file}` cannot be read ({error}); name a file in PEM"));
-            }
+        file => match files::read(&config.folder(file), MAX_FILE_BYTES).map(String::from_utf8) {
+            Ok(Ok(pem)) => vec![pem],
+            Ok(Err(_)) => return fail("certificates", format!("`{file}` holds no text; name a file in PEM")),
+            Err(why) => return fail("certificates", format!("`{file}`: {why}")),
         },
     };
     Ok(Registry {

@@ -1,6 +1,6 @@
 //! One host works on a state folder at a time.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 
 use anyhow::Context;
@@ -15,7 +15,12 @@ impl StateLock {
         let shown = dir.display();
         let unusable = || format!("the state folder {shown} cannot be used; name another with state_dir");
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(unusable)?;
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join("lock"));
+        let path = dir.join("lock");
+        // A pipe would be waited for.
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            anyhow::bail!("{} is no regular file; remove it, the host makes one", path.display());
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let file = file.with_context(unusable)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
@@ -39,6 +44,10 @@ mod tests {
         assert!(StateLock::take(&dir).err().unwrap().to_string().contains("another host"));
         drop(first);
         StateLock::take(&dir).unwrap();
+        fs::remove_file(dir.join("lock")).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, dir.join("lock"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(StateLock::take(&dir).err().unwrap().to_string().contains("no regular file"));
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

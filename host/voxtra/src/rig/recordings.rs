@@ -17,6 +17,7 @@ use voxtra_services::recordings::sinks::Finished;
 use voxtra_services::recordings::{Desk, DeskOptions, Sink, SinkError};
 
 use crate::events::Heard;
+use crate::files;
 
 /// The one sink's name.
 const SINK: &str = "out";
@@ -187,7 +188,7 @@ impl Sink for Folder {
         Box::pin(async move {
             let failed = |why: String| SinkError { why, lasting: true };
             let path = to.clone();
-            let copied = tokio::task::spawn_blocking(move || fs::copy(from, path)).await;
+            let copied = tokio::task::spawn_blocking(move || files::copy(&from, &path, 0o666)).await;
             match copied {
                 Ok(Ok(_)) => Ok(to.display().to_string()),
                 Ok(Err(error)) => {

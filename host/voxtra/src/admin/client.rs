@@ -24,9 +24,13 @@ pub(crate) async fn ask(socket: &Path, question: &Question) -> anyhow::Result<Va
         let (read, mut write) = stream.into_split();
         let mut text = serde_json::to_vec(question)?;
         text.push(b'\n');
-        write.write_all(&text).await?;
+        // A host that has no time says so before it has heard all.
+        let sent = write.write_all(&text).await;
         let mut line = String::new();
         BufReader::new(read).read_line(&mut line).await?;
+        if line.is_empty() {
+            sent?;
+        }
         anyhow::Ok(serde_json::from_str::<Answer>(&line).context("the host has gone while it was asked; ask again")?)
     };
     let answer = timeout(ANSWER_LIMIT, exchange).await;

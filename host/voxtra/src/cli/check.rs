@@ -1,6 +1,6 @@
 //! `voxtra check`: whether the host would work, found out without taking a call.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -55,8 +55,9 @@ pub(super) fn run(args: CheckArgs, log: LogArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn check_all(args: &CheckArgs, config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
-    check_configuration(config, findings);
-    check_handlers(args, config, findings)?;
+    let plugins = args.plugins.clone().unwrap_or_else(|| config.plugin_dir());
+    check_configuration(config, &plugins, findings);
+    check_handlers(args, config, plugins, findings)?;
     if args.offline {
         findings.note("connection", "not looked at (--offline)");
         return Ok(());
@@ -64,13 +65,14 @@ fn check_all(args: &CheckArgs, config: &Config, findings: &mut Findings) -> anyh
     check_connection(config, findings)
 }
 
-fn check_configuration(config: &Config, findings: &mut Findings) {
+fn check_configuration(config: &Config, plugins: &Path, findings: &mut Findings) {
     let checked = pbx::check_choices(config)
         .and_then(|()| pbx::check_port(config))
         .and_then(|()| services::targets(config).map(drop))
         .and_then(|()| services::dial_policies(config).map(drop))
         .and_then(|()| services::check_sinks(config))
-        .and_then(|()| egress::check(config));
+        .and_then(|()| egress::check(config))
+        .and_then(|()| config.check_apart(plugins, &config::process_env));
     match (&config.file, checked) {
         (_, Err(error)) => findings.bad("configuration", error),
         (Some(file), Ok(())) => findings.good("configuration", format!("{} is right", file.display())),
@@ -79,8 +81,7 @@ fn check_configuration(config: &Config, findings: &mut Findings) {
     config.unused().into_iter().for_each(|note| findings.note("configuration", note));
 }
 
-fn check_handlers(args: &CheckArgs, config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
-    let dir = args.plugins.clone().unwrap_or_else(|| config.plugin_dir());
+fn check_handlers(args: &CheckArgs, config: &Config, dir: PathBuf, findings: &mut Findings) -> anyhow::Result<()> {
     let is_named = args.plugins.is_some() || !config.root.plugins.dir.is_empty();
     if args.offline && !is_named && !dir.exists() {
         // A file of 0.3.1 knows no such folder, and the file is what is looked at.

@@ -82,12 +82,19 @@ pub(super) struct StartArgs {
     debug: bool,
 }
 
+impl StartArgs {
+    fn plugin_dir(&self, config: &Config) -> PathBuf {
+        self.plugins.clone().unwrap_or_else(|| config.plugin_dir())
+    }
+}
+
 pub(super) fn run(args: StartArgs, mut log: LogArgs) -> anyhow::Result<ExitCode> {
     let config = load_config(args.config.as_deref())?;
     log.verbose = log.verbose.max(u8::from(args.debug || config.root.server.debug));
     log.start(LevelFilter::INFO, true);
     pbx::check_choices(&config)?;
     pbx::check_port(&config)?;
+    config.check_apart(&args.plugin_dir(&config), &config::process_env)?;
     // Before anything is opened: two hosts must not work on one state, of which the versions of handlers are a part.
     let _lock = StateLock::take(&config.state_dir(&config::process_env))?;
     open_files::raise(config.root.limits.max_calls).iter().for_each(|note| tracing::warn!("{note}"));
@@ -104,8 +111,7 @@ pub(super) fn run(args: StartArgs, mut log: LogArgs) -> anyhow::Result<ExitCode>
 }
 
 fn load_handlers(args: &StartArgs, config: &Config, guests: &Handle, network: &Handle) -> anyhow::Result<Begun> {
-    let dir = args.plugins.clone().unwrap_or_else(|| config.plugin_dir());
-    let begun = handlers::begin(config, dir, &config::process_env, guests, network)?;
+    let begun = handlers::begin(config, args.plugin_dir(config), &config::process_env, guests, network)?;
     config.unused().iter().for_each(|note| tracing::warn!("{note}"));
     let tenants = handlers::with_tenants(config, &begun.snapshot.directory);
     check::missing_handlers(&tenants, &begun.snapshot.catalog).iter().for_each(|note| tracing::warn!("{note}"));

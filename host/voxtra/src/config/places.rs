@@ -1,6 +1,6 @@
 //! Where the host keeps things, and the PBXs that it serves.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use super::{Ari, Config, ConfigError, Lookup, Secret, Tenant};
 
@@ -26,6 +26,23 @@ impl Config {
         // A user without a home, such as a container's.
         let all = Self::all_states(lookup).unwrap_or_else(|| PathBuf::from("voxtra-state"));
         all.join(self.own_name())
+    }
+
+    /// The state folder and the plugin directory are not one within the other: every folder of the latter is a tenant, and
+    /// in the former nobody but the host puts anything.
+    pub(crate) fn check_apart(&self, plugins: &Path, lookup: Lookup<'_>) -> Result<(), ConfigError> {
+        let (state, plugins) = (real(&self.state_dir(lookup)), real(plugins));
+        let (shown, plugins_shown) = (state.display(), plugins.display());
+        let problem = if state == plugins {
+            format!("the state folder {shown} is the plugin directory as well; name another")
+        } else if state.starts_with(&plugins) {
+            format!("the state folder {shown} is in the plugin directory {plugins_shown}; name another outside of it")
+        } else if plugins.starts_with(&state) {
+            format!("the plugin directory {plugins_shown} is in the state folder {shown}; name another outside of it")
+        } else {
+            return Ok(());
+        };
+        Err(self.error_at(&["state_dir"], problem))
     }
 
     /// Where the folders of all this user's hosts are that have no `state_dir`.
@@ -109,4 +126,20 @@ impl Config {
         tenants.retain(|(_, tenant)| tenant.pbx.is_empty() || tenant.pbx.iter().any(|name| name == pbx));
         tenants
     }
+}
+
+/// The place without links, also of a folder that is not there yet.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = path.ancestors().find_map(|above| Some((std::fs::canonicalize(above).ok()?, above)));
+    let Some((mut place, above)) = there else { return path };
+    for part in path.strip_prefix(above).unwrap_or(Path::new("")).components() {
+        match part {
+            Component::ParentDir => {
+                place.pop();
+            }
+            part => place.push(part),
+        }
+    }
+    place
 }

@@ -329,6 +329,34 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn the_state_folder_and_the_plugin_directory_are_apart() {
+    let root = std::env::temp_dir().join(format!("voxtra-apart-{}", std::process::id()));
+    std::fs::create_dir_all(root.join("handlers")).unwrap();
+    std::os::unix::fs::symlink("handlers", root.join("link")).unwrap();
+    let place = |name: &str| root.join(name).display().to_string();
+    let check = |state: &str, plugins: &str| {
+        let config = parse(&format!("state_dir: '{}'", place(state))).unwrap();
+        config.check_apart(&root.join(plugins), &no_env).map_err(|error| error.to_string())
+    };
+    for (state, plugins, wanted) in [
+        ("handlers", "handlers", "as well"),
+        ("link", "handlers", "as well"),
+        ("handlers/state", "link", "is in the plugin directory"),
+        ("none/../handlers/state", "handlers", "is in the plugin directory"),
+        ("link/../handlers/none/state", "handlers", "is in the plugin directory"),
+        ("state", "state/handlers", "is in the state folder"),
+        (".", "handlers", "is in the state folder"),
+    ] {
+        let problem = check(state, plugins).unwrap_err();
+        assert!(problem.contains(wanted) && problem.contains(":1:"), "{state} {plugins}: {problem}");
+    }
+    for (state, plugins) in [("state", "handlers"), ("handlers-state", "handlers"), ("handlers/../state", "link")] {
+        assert_eq!(check(state, plugins), Ok(()), "{state} {plugins}");
+    }
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
 fn keys_without_effect_are_named() {
     let unused = parse(EVERY_KEY).unwrap().unused();
     assert_eq!(unused.len(), UNUSED.len(), "{unused:#?}");

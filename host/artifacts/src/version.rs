@@ -21,7 +21,9 @@ pub enum VersionError {
     #[error("{0:?} is no version: write the 64 lower-case hexadecimal digits of the component's SHA-256")]
     NoHash(String),
     /// It is not the beginning of a hash.
-    #[error("{0:?} is no version: write 4 to 64 of its hexadecimal digits, as `voxtra handlers history` shows them")]
+    #[error(
+        "{0:?} is no version: write 4 to 64 of its hexadecimal digits, as `voxtra handlers history HANDLER` shows them"
+    )]
     NoPrefix(String),
 }
 

@@ -84,7 +84,7 @@ impl Limits {
         }
         if let Some(most) = most.filter(|most| today.calls >= *most) {
             return Err(CallError::LimitExceeded(format!(
-                "the tenant {tenant} has placed {} calls in 24 hours and may place {most}; wait, or raise originated_per_day",
+                "the tenant {tenant} has placed {} calls in 24 hours and may place {most}; wait, or raise `max_per_day`",
                 today.calls
             )));
         }
@@ -127,7 +127,7 @@ impl Occupancy {
         let calls = self.tenants.get(tenant).map_or(0, |occupied| occupied.calls);
         if let Some(most) = most.filter(|most| calls >= *most) {
             return Err(format!(
-                "{calls} calls of the tenant {tenant} are up and {most} may be; raise its calls_at_once"
+                "{calls} calls of the tenant {tenant} are up and {most} may be; raise its `limits.max_calls`"
             ));
         }
         if let Some((name, limits)) = handler {
@@ -148,7 +148,7 @@ impl Occupancy {
         let calls = occupied.and_then(|occupied| occupied.handlers.get(name)).copied().unwrap_or(0);
         if let Some(most) = limits.calls_at_once.filter(|most| calls >= *most) {
             return Err(format!(
-                "the handler {name} of the tenant {tenant} has {calls} calls and may have {most}; raise its calls_at_once"
+                "the handler {name} of the tenant {tenant} has {calls} calls and may have {most}; wait for one to end"
             ));
         }
         *self.tenants.entry(tenant.clone()).or_default().handlers.entry(name.clone()).or_default() += 1;
@@ -215,7 +215,7 @@ mod tests {
         tokio::time::advance(DAY / 2).await;
         limits.count_placed(&acme).unwrap();
         let why = limits.count_placed(&acme).unwrap_err();
-        assert!(why.kind() == "limit-exceeded" && why.to_string().contains("originated_per_day"), "{why}");
+        assert!(why.kind() == "limit-exceeded" && why.to_string().contains("max_per_day"), "{why}");
         limits.count_placed(&other).unwrap();
         tokio::time::advance(DAY / 2).await;
         limits.count_placed(&acme).unwrap();

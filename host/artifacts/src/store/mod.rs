@@ -75,7 +75,7 @@ pub enum StoreError {
     #[error("{}: its bytes are not kept here (any more); put its file into the plugin directory again", .0.short())]
     UnknownVersion(Version),
     /// No version of the handler begins so.
-    #[error("{handler} has no version that begins with {prefix}; see `voxtra handlers history`")]
+    #[error("{handler} has no version that begins with {prefix}; see `voxtra handlers history {handler}`")]
     NoMatch {
         /// Whose version was asked for.
         handler: HandlerKey,
@@ -91,7 +91,7 @@ pub enum StoreError {
         prefix: VersionPrefix,
     },
     /// The handler is not in a state for it.
-    #[error("{handler}: {why}")]
+    #[error("{handler}: {why}{}", why.advice(handler))]
     Change {
         /// Whose record.
         handler: HandlerKey,
@@ -226,7 +226,8 @@ impl VersionStore {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn standing(&self, handler: &HandlerKey, version: Version) -> Result<Standing, StoreError> {
-        Ok(self.get(handler)?.map_or(Standing::New, |known| known.record.standing(version)))
+        let known = self.get(handler)?;
+        Ok(known.map_or(Standing::New, |known| known.record.standing(version).of(handler, version)))
     }
 
     /// The one version of a handler that begins with what a person typed.
@@ -270,7 +271,7 @@ impl VersionStore {
             }
         };
         self.write(&lock, handler, &read, &record)?;
-        Ok(standing)
+        Ok(standing.of(handler, version))
     }
 
     /// Makes an earlier version current: the one before, or a named one. It returns which. What was left is not taken

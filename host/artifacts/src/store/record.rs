@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::HandlerKey;
 use crate::version::Version;
 use crate::words::one_line;
 
@@ -201,11 +202,25 @@ pub enum Standing {
     HeldBack(String),
 }
 
+impl Standing {
+    /// With the command that changes it.
+    pub(super) fn of(self, handler: &HandlerKey, version: Version) -> Self {
+        match self {
+            Self::Pinned(why) => Self::Pinned(format!("{why}: `voxtra handlers unpin {handler}`")),
+            Self::HeldBack(why) => {
+                let version = version.short();
+                Self::HeldBack(format!("{why}: `voxtra handlers rollback {handler} {version}`"))
+            }
+            other => other,
+        }
+    }
+}
+
 /// Something that cannot be done to a handler as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
     /// Another version is wanted while it is pinned.
-    #[error("it is pinned to {} (by {by}); unpin it first", current.short())]
+    #[error("it is pinned to {} (by {by})", current.short())]
     Pinned {
         /// What it is pinned to.
         current: Version,
@@ -213,7 +228,7 @@ pub enum ChangeError {
         by: String,
     },
     /// There is no version to go back to.
-    #[error("there is no earlier version to go back to; name one with --to, see `voxtra handlers history`")]
+    #[error("there is no earlier version to go back to")]
     NothingEarlier,
     /// It is current already.
     #[error("{} is the current version already; nothing to do", .0.short())]
@@ -224,6 +239,19 @@ pub enum ChangeError {
     /// There is no canary.
     #[error("it has no canary; nothing to do")]
     NoCanary,
+}
+
+impl ChangeError {
+    /// What can be done about it, to be put behind the sentence.
+    pub(super) fn advice(&self, handler: &HandlerKey) -> String {
+        match self {
+            Self::Pinned { .. } => format!("; `voxtra handlers unpin {handler}` first"),
+            Self::NothingEarlier => format!(
+                "; choose one that `voxtra handlers history {handler}` shows with `voxtra handlers rollback {handler} VERSION`"
+            ),
+            Self::AlreadyCurrent(_) | Self::NotPinned | Self::NoCanary => String::new(),
+        }
+    }
 }
 
 /// The signature that a version carried.
@@ -330,8 +358,7 @@ impl Record {
         if self.held_back.contains(&version) {
             let new = version.short();
             return Standing::HeldBack(format!(
-                "{new} is not taken again: it was rolled back or failed as a canary; change the file, or choose it with \
-                 `voxtra handlers rollback --to {new}`"
+                "{new} is not taken again: it was rolled back or failed as a canary; change the file, or choose it by hand"
             ));
         }
         Standing::New

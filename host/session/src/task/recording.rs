@@ -83,7 +83,7 @@ impl CallTask {
     pub(super) fn record_start(&mut self, options: RecordOptions, reply: Reply<RecordingId>) {
         let refusal = match (&self.life.host.ports.desk, &self.recording) {
             (None, _) => Some(CallError::NotConfigured(
-                "this host keeps no recordings; the operator can set `recording`".to_owned(),
+                "this host keeps no recordings; the operator can set `recordings`".to_owned(),
             )),
             (_, Some(_)) => Some(CallError::LimitExceeded(
                 "the call is being recorded already, and there is one recording at a time; stop that first".to_owned(),

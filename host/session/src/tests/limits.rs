@@ -29,7 +29,7 @@ async fn a_tenant_has_as_many_calls_as_it_may_and_the_limit_can_be_changed_under
     let one = TenantLimits { calls_at_once: Some(1), ..TenantLimits::default() };
     kit.host.set_tenant_limits(TenantLimits::default(), [(TenantId::default(), one)]);
     let first = kit.call("c1");
-    assert!(refusal(&kit, "c2").contains("calls_at_once"));
+    assert!(refusal(&kit, "c2").contains("max_calls"));
     let two = TenantLimits { calls_at_once: Some(2), ..TenantLimits::default() };
     kit.host.set_tenant_limits(two, []);
     kit.call("c3");
@@ -38,7 +38,7 @@ async fn a_tenant_has_as_many_calls_as_it_may_and_the_limit_can_be_changed_under
     assert_eq!(kit.host.active(), 2);
     hang_up(&first);
     settle().await;
-    assert!(refusal(&kit, "c4").contains("calls_at_once"));
+    assert!(refusal(&kit, "c4").contains("max_calls"));
     assert_eq!((kit.host.active(), kit.host.stats().refused), (1, 2));
 }
 

@@ -140,7 +140,7 @@ async fn a_rule_may_choose_past_a_handler_that_is_full_and_one_that_is_full_is_n
     let up: Vec<_> = kit.host.calls().iter().map(|call| format!("{} {}", call.info.id, call.handler)).collect();
     assert_eq!(up, ["c1 vip", "c2 default"]);
     assert_eq!((kit.end_reason_of("c3").as_str(), kit.host.stats().rule_failures), ("handler-failed", 2));
-    assert!(kit.said(EventType::Error, "message").contains("calls_at_once"));
+    assert!(kit.said(EventType::Error, "message").contains("may have 1"));
 }
 
 /// Says `no`, when it is told to.

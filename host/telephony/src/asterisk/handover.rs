@@ -117,7 +117,7 @@ impl AsteriskLeg {
         let Some(context) = shared.app.options().machine_detection_context.clone() else {
             let app = &shared.app.name;
             return Err(CallError::NotConfigured(format!(
-                "this PBX is not set up to find out who answered; set the machine detection context to one of the dialplan that holds: exten => s,1,AMD() / same => n,Stasis({app},voxtra-amd) / same => n,Hangup()"
+                "this PBX is not set up to find out who answered; set dialplan.machine_detection_context to a context that holds: exten => s,1,AMD() / same => n,Stasis({app},voxtra-amd) / same => n,Hangup()"
             )));
         };
         if !shared.answered.load(Relaxed) {
@@ -227,7 +227,7 @@ pub(super) async fn check_exists(
 ) -> Result<(), CallError> {
     if !names::dialplan_name(context) || !names::dialplan_name(extension) {
         return Err(CallError::NotConfigured(format!(
-            "{extension:?} in the context {context:?} cannot be a place in the dialplan; set the contexts of this PBX"
+            "{extension:?} in the context {context:?} cannot be a place in the dialplan; correct the contexts that dialplan names"
         )));
     }
     let question = format!("DIALPLAN_EXISTS({context},{extension},{priority})");

@@ -292,7 +292,7 @@ impl Task {
         match self.ask_for_channel(parts, &media).await {
             Ok(_) => Ok(Asked::WillConnect(expected)),
             Err(AriError::Server { status: 500, .. }) => Err(CallError::Telephony(format!(
-                "the PBX could not connect its audio to the host at {}; set the AudioSocket address to one that it can reach",
+                "the PBX could not connect its audio to the host at {}; set media.audiosocket_advertise to an address that it can reach",
                 listener.advertised
             ))),
             Err(error) => Err(self.failed(error)),

@@ -127,9 +127,11 @@ fn add(args: &TenantArgs, provisioner: &Provisioner, file: &std::path::Path, rot
         ));
     }
     reload_modules(args, &added.reload)?;
-    let password = if added.new_password { ", with a new ARI password (voxtra tenant show --secrets)" } else { "" };
+    let slug = &added.tenant.slug;
+    let shown_by = || format!(", with a new ARI password (`voxtra tenant show {slug} --secrets` shows it)");
+    let password = if added.new_password { shown_by() } else { String::new() };
     let said = json!({"added": added.tenant.slug, "app": added.tenant.app, "new_password": added.new_password});
-    say(args, &said, &format!("{} is set up: application {}{password}", added.tenant.slug, added.tenant.app));
+    say(args, &said, &format!("{slug} is set up: application {}{password}", added.tenant.app));
     Ok(())
 }
 

@@ -148,7 +148,7 @@ fn options(asked: BatchQuestion) -> anyhow::Result<BatchOptions> {
         caller_id: asked.caller_id,
         concurrency: asked.concurrency,
         calls_per_second: f64::from(asked.calls_per_10_s) / 10.0,
-        retries: asked.retries.parse().map_err(|error| wrong("--retries", error))?,
+        retries: asked.retries.parse().map_err(|error| wrong("--retry", error))?,
         hours: asked.hours.map(|hours| hours.parse()).transpose().map_err(|error| wrong("--hours", error))?,
         ring_timeout_ms: asked.ring_timeout_ms,
         detect_machine: asked.detect_machine,

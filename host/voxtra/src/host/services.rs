@@ -64,21 +64,23 @@ impl Services {
         let file = config.database(lookup);
         let database = tokio::task::block_in_place(|| Database::open(&file));
         let database = database.map_err(|error| config.error_at(&["state_dir"], error.to_string()))?;
+        // What goes wrong with it says what, and not where.
+        let unusable = || format!("the database {}", file.display());
         let targets = targets(config)?;
         let webhooks =
-            WebhookSink::start(database.clone(), targets, client.clone(), OutboxOptions::default(), runtime).await?;
-        let webhooks = Arc::new(webhooks);
+            WebhookSink::start(database.clone(), targets, client.clone(), OutboxOptions::default(), runtime).await;
+        let webhooks = Arc::new(webhooks.with_context(unusable)?);
         let sink: Arc<dyn EventSink> = Arc::new(Both(log, Arc::<WebhookSink>::clone(&webhooks)));
         let beside_calls = FilteredSink::new(Arc::clone(&sink));
         let desk = desk(config, lookup, &client, Arc::<FilteredSink>::clone(&beside_calls), runtime)?;
-        let store = SqliteStore::new(database.clone(), quota(config)).await?;
+        let store = SqliteStore::new(database.clone(), quota(config)).await.with_context(unusable)?;
         runtime.spawn(sweep(store.clone()));
-        let meters = metering::open(config, database.clone(), runtime).await?;
+        let meters = metering::open(config, database.clone(), runtime).await.with_context(unusable)?;
         let registry = Arc::new(Registry::new());
-        end_lost_calls(&webhooks, &meters).await?;
-        let letters = Arc::new(Letters::open(database.clone()).await?);
+        end_lost_calls(&webhooks, &meters).await.with_context(unusable)?;
+        let letters = Arc::new(Letters::open(database.clone()).await.with_context(unusable)?);
         let batches = BatchDesk::new(
-            Batches::open(database).await?,
+            Batches::open(database).await.with_context(unusable)?,
             batch_rights(config, &dial_policies(config)?),
             Arc::<FilteredSink>::clone(&beside_calls),
             runtime.clone(),

@@ -110,7 +110,7 @@ async fn a_tenant_places_as_many_calls_a_day_as_it_may() {
         (kit.end_reason_of("c2").as_str(), kit.end_reason_of("c3").as_str()),
         ("handler-returned", "handler-failed")
     );
-    assert!(kit.said(EventType::Error, "message").contains("originated_per_day"));
+    assert!(kit.said(EventType::Error, "message").contains("max_per_day"));
     assert_eq!((kit.exchange.placed().len(), kit.host.active()), (2, 0));
     sleep(24 * 3_600 * SECOND).await;
     kit.call("c4");

@@ -224,6 +224,10 @@ fn pruning_never_removes_what_is_current_pinned_canary_waiting_or_live() {
     let back: Vec<_> = (0..3).map(|_| bench.store.rollback(&support, None, &author()).unwrap()).collect();
     assert_eq!(back, [versions[4], versions[3], versions[1]]);
     let end = bench.store.rollback(&support, None, &author());
+    let said = end.as_ref().unwrap_err().to_string();
+    assert!(said.contains("`voxtra handlers rollback acme/support VERSION`"), "{said}");
+    let Standing::HeldBack(said) = bench.store.standing(&support, versions[5]).unwrap() else { panic!("it is taken") };
+    assert!(said.contains(&format!("`voxtra handlers rollback acme/support {}`", versions[5].short())), "{said}");
     assert!(matches!(end, Err(StoreError::Change { why: ChangeError::NothingEarlier, .. })));
 }
 

@@ -195,6 +195,12 @@ impl<F: Ord + Clone, S: Eq + Clone> Settler<F, S> {
         state.failures.clear();
     }
 
+    /// Whether a file is in work or waits to be.
+    #[must_use]
+    pub fn is_open(&self, file: &F) -> bool {
+        self.files.get(file).is_some_and(|state| state.pending || state.work.is_some())
+    }
+
     /// The next thing to do; to be asked until it is `None`, as long as there is somebody to do it.
     pub fn due(&mut self, now: Instant) -> Option<Due<F, S>> {
         self.forget_old(now);

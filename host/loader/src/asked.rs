@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use voxtra_artifacts::{HandlerKey, Version};
 
-use crate::job::Refused;
+use crate::job::{Job, Refused};
 use crate::loader::{Done, Loader};
 use crate::news::Serving;
 use crate::snapshot::Component;
@@ -79,6 +79,22 @@ impl Loader {
                 Err(refused) => (asked.then)(self, serving, Err(refused)),
             }
         }
+    }
+
+    /// What does not get in where nothing takes calls yet, as behind a start: the last good version does, when it is another,
+    /// or may count by the signature that is kept of it.
+    pub(crate) fn want_last_good(&mut self, key: &HandlerKey, refused: &Job) {
+        let last = self.versions.current(key).ok().flatten();
+        let is_other = refused.signatures.required || last != Some(Version::of(&refused.wasm));
+        if is_other && self.wanted.contains_key(key) && !self.loaded.contains_key(key) && !self.asks.has(key) {
+            self.let_in_again(key);
+        }
+    }
+
+    /// Whether a version that is to be tried has to wait for the one that goes on beside it.
+    pub(crate) fn waits_for_last_good(&self, key: &HandlerKey) -> bool {
+        let is_tried = self.wanted.get(key).is_some_and(|wanted| wanted.canary.is_some());
+        is_tried && !self.loaded.contains_key(key) && self.asks.has(key)
     }
 
     pub(crate) fn take_asked(&mut self, outcome: Result<Component, Refused>, serving: &mut dyn Serving) {

@@ -33,6 +33,9 @@ const KEEP_EARLIER: usize = 20;
 /// How often it is, at most.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
+/// How long the start waits for compilers: a host that calls wait for does not wait for one tenant's component.
+const START_LIMIT: Duration = Duration::from_secs(5);
+
 /// How a loader is set up.
 #[derive(Debug, Clone)]
 pub struct LoaderOptions {
@@ -53,7 +56,10 @@ pub struct LoaderOptions {
     pub registries: OciOptions,
     /// Where registries are spoken to. Default: where the components are started.
     pub network: Option<Handle>,
-    /// Whether the start waits for registries. Default no: it serves what was there before, and fetches meanwhile.
+    /// How long the start waits for what has to be compiled, in all: then it serves what is there, and the rest comes behind
+    /// it. What is in the runtime's cache is there at once. `None`: it waits for everything. Default 5 s.
+    pub start_limit: Option<Duration>,
+    /// Whether the start waits for registries, and for compilers. Default no: it serves what was there before, and fetches meanwhile.
     pub waits_for_registries: bool,
 }
 
@@ -70,6 +76,7 @@ impl LoaderOptions {
             workers: 2,
             registries: OciOptions::default(),
             network: None,
+            start_limit: Some(START_LIMIT),
             waits_for_registries: false,
         }
     }
@@ -123,12 +130,12 @@ pub struct Loader {
     /// Why the directory as a whole cannot be read, likewise.
     trouble: Option<String>,
     /// Why they are tried again: told already too.
-    hindrances: BTreeMap<HandlerKey, String>,
+    pub(crate) hindrances: BTreeMap<HandlerKey, String>,
     pub(crate) asks: Asks,
     /// What has come and waits for a worker. One of a tenant at most.
-    ready: VecDeque<Job>,
+    pub(crate) ready: VecDeque<Job>,
     fetching: usize,
-    working: usize,
+    pub(crate) working: usize,
     /// When old versions were removed last; the first step counts as that.
     pruned: Option<Instant>,
     pub(crate) finished: Sender<Done>,
@@ -329,6 +336,9 @@ impl Loader {
 
     /// Reads a component that has settled, or has it fetched, and has it worked on when it is worth it.
     fn start(&mut self, now: Instant, key: HandlerKey, serving: &mut dyn Serving) {
+        if self.waits_for_last_good(&key) {
+            return self.settler.done(now, &key, Outcome::Changing);
+        }
         let Some(wanted) = self.wanted.get(&key) else { return self.settler.done(now, &key, Outcome::Changing) };
         match wanted.reference() {
             Ok(Some(reference)) => self.start_fetching(now, key, reference, serving),
@@ -475,10 +485,12 @@ impl Loader {
         let passed = match outcome {
             Ok(passed) => passed,
             Err(Refused { why, is_passing: true }) => {
+                self.want_last_good(&key, job);
                 self.hindered(now, key, &why, serving);
                 return false;
             }
             Err(Refused { why, .. }) => {
+                self.want_last_good(&key, job);
                 self.hindrances.remove(&key);
                 self.settler.done(now, &key, Outcome::Failed);
                 serving.news(News::Refused { key, why });

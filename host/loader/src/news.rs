@@ -69,6 +69,8 @@ pub enum News {
         /// One sentence, which names tenant, handler and version, and says what to do.
         why: String,
     },
+    /// What the start did not wait for: it comes behind it, as a changed file does. A sentence, which names a few.
+    Late(String),
     /// A component is gone from the directory; new calls do not get it any more.
     Gone {
         /// Whose and which.

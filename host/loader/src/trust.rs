@@ -16,19 +16,7 @@ use crate::snapshot::Component;
 use crate::wanted::Wanted;
 
 impl Loader {
-    /// The version that took calls last, when there is one.
-    pub(crate) fn last_good(&self, key: &HandlerKey, wanted: &Wanted) -> Result<Option<Component>, Refused> {
-        let Some(last) = self.versions.current(key).ok().flatten() else { return Ok(None) };
-        self.of_store(key, wanted, last).map(Some)
-    }
-
     /// A version that was good before, when its tenant's signatures still let it take calls.
-    pub(crate) fn of_store(&self, key: &HandlerKey, wanted: &Wanted, version: Version) -> Result<Component, Refused> {
-        let job = self.job_of_store(key, wanted, version)?;
-        job.run(&self.runtime, &self.guests).map(|passed| passed.component)
-    }
-
-    /// The same, as a job.
     pub(crate) fn job_of_store(&self, key: &HandlerKey, wanted: &Wanted, version: Version) -> Result<Job, Refused> {
         let wasm = self.versions.component(version).map_err(|error| Refused::new(error.to_string()))?;
         self.vouch(key, wanted, version, &wasm)?;
@@ -91,7 +79,7 @@ impl Loader {
         }
     }
 
-    fn let_in_again(&mut self, key: &HandlerKey) {
+    pub(crate) fn let_in_again(&mut self, key: &HandlerKey) {
         let Some(last) = self.versions.current(key).ok().flatten() else { return };
         let of = key.clone();
         let then = move |loader: &mut Self, serving: &mut dyn Serving, ready: Result<Component, Refused>| match ready {

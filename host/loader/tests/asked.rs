@@ -4,15 +4,12 @@
 mod rig;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use voxtra_artifacts::HandlerKey;
 use voxtra_artifacts::store::{Author, Source};
 use voxtra_loader::Keeper;
-use voxtra_plugins::{Aside, CompileLimits, Runtime, RuntimeOptions, compile_as_child};
+use voxtra_plugins::compile_as_child;
 
 use rig::{Heard, LONG, Rig, handler, key, version};
 
@@ -22,36 +19,6 @@ use rig::{Heard, LONG, Rig, handler, key, version};
 fn the_compiler() {
     compile_as_child();
     panic!("there is no request");
-}
-
-/// A compiler that begins when somebody writes into a pipe.
-struct Gate {
-    pipe: PathBuf,
-    program: PathBuf,
-}
-
-impl Gate {
-    fn new(dir: &Path) -> Self {
-        let gate = Self { pipe: dir.join("gate"), program: dir.join("compiler") };
-        assert!(Command::new("mkfifo").arg(&gate.pipe).status().unwrap().success());
-        let (pipe, this) = (gate.pipe.display(), std::env::current_exe().unwrap());
-        let text = format!(
-            "#!/bin/sh\nread line < '{pipe}'\nexec '{}' the_compiler --exact --ignored --quiet\n",
-            this.display()
-        );
-        fs::write(&gate.program, text).unwrap();
-        fs::set_permissions(&gate.program, fs::Permissions::from_mode(0o755)).unwrap();
-        gate
-    }
-
-    fn compiler(&self) -> Aside {
-        Aside { program: self.program.clone(), args: Vec::new(), limits: CompileLimits::default() }
-    }
-
-    /// Blocks until a compiler waits.
-    fn open(&self) {
-        fs::write(&self.pipe, "\n").unwrap();
-    }
 }
 
 fn wait(heard: &Heard, wanted: &[String]) {
@@ -79,12 +46,7 @@ fn going_back_to_a_version_that_is_compiled_anew_holds_up_nobody_else() {
     for (tenant, name, wasm) in [("acme", "b", handler(11)), ("default", "a", handler(2))] {
         rig.runtime.load_bytes(&tenant.into(), &name.into(), &wasm).unwrap();
     }
-    // From here on whatever was not compiled waits for the gate.
-    let gate = Gate::new(&rig.root);
-    let cache_dir = Some(rig.root.join("cache"));
-    let options =
-        RuntimeOptions { max_instances: 8, cache_dir, compiler: Some(gate.compiler()), ..RuntimeOptions::default() };
-    rig.runtime = Runtime::new(options).unwrap();
+    let gate = rig.gated();
     let (loader, heard) = rig.begin();
     let serves = |b: usize, a: usize| {
         [format!("acme/b {}", version(&handler(b))), format!("default/a {}", version(&handler(a)))]

@@ -68,6 +68,11 @@ impl Cache {
         Ok(Self { dir: dir.to_owned(), key, engine_id: engine_id(engine), max_bytes: MAX_BYTES })
     }
 
+    /// Whether there is something of these contents. Only [`Cache::get`] says whether it is authentic.
+    pub(crate) fn has(&self, hash: ContentHash) -> bool {
+        fs::metadata(self.path(hash)).is_ok_and(|entry| entry.is_file() && entry.len() <= MAX_ENTRY_BYTES)
+    }
+
     /// The compiled code of these contents, when it is there and authentic.
     pub(crate) fn get(&self, hash: ContentHash) -> Option<Authentic> {
         let path = self.path(hash);

@@ -248,6 +248,13 @@ impl Runtime {
         self.take_component(Kind::Handler, tenant, name, wasm, |loaded| Handler::new(self, loaded))
     }
 
+    /// Whether a tenant's component was compiled before and is kept, so that loading it is quick. It looks for the entry and
+    /// does not read it: one that is damaged is compiled anew when it is loaded.
+    #[must_use]
+    pub fn is_compiled(&self, tenant: &TenantId, wasm: &[u8]) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.has(ContentHash::of(wasm).kept_for(tenant)))
+    }
+
     pub(crate) fn read_component<T>(
         &self,
         kind: Kind,

@@ -3,6 +3,8 @@
 // Each test program uses its part.
 #![allow(dead_code)]
 
+mod gate;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,6 +15,8 @@ use voxtra_artifacts::HandlerKey;
 use voxtra_core::TenantId;
 use voxtra_loader::{Loader, LoaderOptions, News, Serving, Snapshot};
 use voxtra_plugins::{Runtime, RuntimeOptions};
+
+pub(crate) use gate::Gate;
 
 /// Longer than anything takes when it works.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -106,6 +110,15 @@ impl Rig {
         let cache_dir = Some(root.join("cache"));
         let options = RuntimeOptions { max_instances: 8, cache_dir, ..RuntimeOptions::default() };
         Self { root, tokio: Tokio::new().unwrap(), runtime: Runtime::new(options).unwrap() }
+    }
+
+    /// From here on whatever was not compiled waits for the gate.
+    pub(crate) fn gated(&mut self) -> Gate {
+        let gate = Gate::new(&self.root);
+        let (cache_dir, compiler) = (Some(self.root.join("cache")), Some(gate.compiler()));
+        let options = RuntimeOptions { max_instances: 8, cache_dir, compiler, ..RuntimeOptions::default() };
+        self.runtime = Runtime::new(options).unwrap();
+        gate
     }
 
     pub(crate) fn plugins(&self) -> PathBuf {

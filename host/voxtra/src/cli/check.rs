@@ -9,7 +9,6 @@ use serde_json::json;
 use tracing::level_filters::LevelFilter;
 use voxtra_core::telephony::{LegEvents, NewLeg, Refusal, Switchboard};
 use voxtra_core::{HandlerName, HangupCause, TenantId};
-use voxtra_plugins::Catalog;
 use voxtra_telephony::asterisk::{ConnectReport, MediaTransport};
 use voxtra_telephony::media::MediaThreads;
 
@@ -100,17 +99,18 @@ fn check_handlers(args: &CheckArgs, config: &Config, dir: PathBuf, findings: &mu
             let notes = tenants::notes(&snapshot.directory).into_iter();
             let notes = notes.chain(egress::notes(config, &snapshot.directory)).chain(services::sink_notes(&tenants));
             notes.for_each(|note| findings.note("handlers", note));
-            missing_handlers(&tenants, &snapshot.catalog).into_iter().for_each(|note| findings.note("handlers", note));
+            let missing = missing_handlers(&tenants, |tenant, name| snapshot.catalog.get(tenant, name).is_some());
+            missing.into_iter().for_each(|note| findings.note("handlers", note));
         }
     }
     Ok(())
 }
 
 /// Routes that lead nowhere, and tenants without a handler for the rest of their calls.
-pub(super) fn missing_handlers(config: &Config, catalog: &Catalog) -> Vec<String> {
+pub(super) fn missing_handlers(config: &Config, is_there: impl Fn(&TenantId, &HandlerName) -> bool) -> Vec<String> {
     let mut notes = Vec::new();
     for (name, tenant) in config.tenants() {
-        let has = |handler: &str| catalog.get(&TenantId::new(name.as_str()), &HandlerName::new(handler)).is_some();
+        let has = |handler: &str| is_there(&TenantId::new(name.as_str()), &HandlerName::new(handler));
         for route in &tenant.routes {
             let handler = host::handler_of(route);
             if !has(handler) {

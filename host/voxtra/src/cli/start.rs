@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::level_filters::LevelFilter;
-use voxtra_core::Switchboard;
+use voxtra_core::{HandlerName, Switchboard, TenantId};
 use voxtra_loader::Keeper;
 use voxtra_plugins::Guests;
 use voxtra_services::recordings::Desk;
@@ -114,7 +114,11 @@ fn load_handlers(args: &StartArgs, config: &Config, guests: &Handle, network: &H
     let begun = handlers::begin(config, args.plugin_dir(config), &config::process_env, guests, network)?;
     config.unused().iter().for_each(|note| tracing::warn!("{note}"));
     let tenants = handlers::with_tenants(config, &begun.snapshot.directory);
-    check::missing_handlers(&tenants, &begun.snapshot.catalog).iter().for_each(|note| tracing::warn!("{note}"));
+    // What the directory names and does not serve has been told of, or is being compiled.
+    let plans = &begun.snapshot.directory.tenants;
+    let is_named =
+        |tenant: &TenantId, name: &HandlerName| plans.get(tenant).is_some_and(|plan| plan.handlers.contains_key(name));
+    check::missing_handlers(&tenants, is_named).iter().for_each(|note| tracing::warn!("{note}"));
     Ok(begun)
 }
 

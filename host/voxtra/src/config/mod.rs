@@ -237,6 +237,7 @@ impl Config {
             (["plugins", "max_component_mib"], self.root.plugins.max_component_mib, 1, 1024),
             (["plugins", "max_instances"], self.root.plugins.max_instances, 1, 20_000),
             (["plugins", "compile_ms"], self.root.plugins.compile_ms, 1_000, 3_600_000),
+            (["plugins", "start_ms"], self.root.plugins.start_ms, 0, 3_600_000),
             (["plugins", "compile_memory_mib"], self.root.plugins.compile_memory_mib, 64, 65_536),
             (["limits", "max_calls"], self.root.limits.max_calls, 1, 100_000),
             (["limits", "call_ms"], self.root.limits.call_ms, 1_000, 604_800_000),

@@ -283,6 +283,8 @@ section! {
         max_instances: u32 = 2_500,
         /// What compiling one component may take, in a process of its own.
         compile_ms: u32 = 120_000,
+        /// How long the start waits for components that have to be compiled, in all. Then calls are taken, and the rest comes behind.
+        start_ms: u32 = 5_000,
         compile_memory_mib: u32 = 1_024,
         /// The registries that handlers named by `oci` may come from; by default none is asked.
         registries: Vec<Registry> = Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -43,6 +44,7 @@ pub(crate) fn begin(
     options.ceiling = ceiling(config);
     options.registries = registries::options(config)?;
     options.network = Some(network.clone());
+    options.start_limit = Some(Duration::from_millis(config.root.plugins.start_ms.into()));
     let mut loader = Loader::open(Arc::clone(&runtime), guests.clone(), options)
         .map_err(|error| registries::named(config, error))?;
     let mut first = First::default();
@@ -75,6 +77,7 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
     options.ceiling = ceiling(config);
     options.registries = registries::options(config)?;
     options.waits_for_registries = true;
+    options.start_limit = None;
     let mut first = First::default();
     let loaded = super::wasm_runtime(config, lookup).and_then(|runtime| {
         let loader = Loader::open(runtime, guests.handle().clone(), options);
@@ -291,7 +294,9 @@ impl Serving for First {
 
     fn news(&mut self, news: News) {
         match news {
-            News::Refused { why, .. } | News::Barred { why, .. } | News::Trouble(why) => self.faults.push(why),
+            News::Refused { why, .. } | News::Barred { why, .. } | News::Trouble(why) | News::Late(why) => {
+                self.faults.push(why);
+            }
             News::Problem(problem) => self.faults.push(problem.to_string()),
             _ => {}
         }

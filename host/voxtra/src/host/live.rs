@@ -83,7 +83,7 @@ fn tell(news: &News) {
             let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
             tracing::warn!(%tenant, %handler, version, why, "a version is not on trial any more; the one before goes on");
         }
-        News::Refused { why, .. } => tracing::warn!("not loaded: {why}"),
+        News::Refused { why, .. } | News::Late(why) => tracing::warn!("not loaded: {why}"),
         News::Barred { key, version, why } => {
             let (tenant, handler): (&TenantId, _) = (key.tenant(), key.handler());
             let what =

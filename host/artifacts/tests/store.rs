@@ -290,6 +290,50 @@ fn a_handler_with_no_good_file_is_an_error_until_it_is_given_up() {
 }
 
 #[test]
+fn a_record_without_a_good_file_is_set_aside_and_the_handler_begins_anew() {
+    let bench = Bench::new();
+    let support = key("acme", "support");
+    let version = bench.take(&support, "one");
+    assert!(bench.store.set_aside(&support).unwrap().is_empty(), "a good one stays");
+    for torn in ["torn", "torn again"] {
+        fs::write(bench.file("handlers/acme/support.a.json"), torn).unwrap();
+        let _ = fs::remove_file(bench.file("handlers/acme/support.b.json"));
+        let [aside] = <[PathBuf; 1]>::try_from(bench.store.set_aside(&support).unwrap()).unwrap();
+        assert_eq!(fs::read_to_string(aside).unwrap(), torn, "nothing is lost of it");
+        assert!(bench.store.get(&support).unwrap().is_none());
+        assert_eq!(bench.take(&support, "one"), version);
+    }
+    assert_eq!(bench.store.handlers().unwrap(), [support]);
+}
+
+#[test]
+fn a_kept_component_is_made_whole_from_the_same_bytes() {
+    let bench = Bench::new();
+    let version = bench.take(&key("acme", "support"), "one");
+    let file = bench.file(&format!("components/{version}.wasm"));
+    assert!(!bench.store.mend(version, b"one").unwrap());
+    for damage in [Some("two"), Some("o"), None] {
+        damage.map_or_else(|| fs::remove_file(&file), |bytes| fs::write(&file, bytes)).unwrap();
+        assert!(bench.store.mend(version, b"one").unwrap());
+        assert_eq!(bench.store.component(version).unwrap(), b"one");
+    }
+}
+
+#[test]
+fn folders_that_are_removed_under_way_are_made_again() {
+    let bench = Bench::new();
+    let support = key("acme", "support");
+    bench.take(&support, "one");
+    fs::remove_dir_all(bench.file("handlers").parent().unwrap()).unwrap();
+    assert!(bench.store.get(&support).unwrap().is_none());
+    let version = bench.take(&support, "two");
+    assert_eq!(bench.store.current(&support).unwrap(), Some(version));
+    fs::remove_dir_all(bench.file("components")).unwrap();
+    bench.take(&support, "three");
+    assert_eq!(fs::metadata(bench.file("components")).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
 fn many_threads_change_one_handler_and_no_change_is_lost() {
     let bench = Bench::new();
     let support = key("acme", "support");

@@ -130,32 +130,39 @@ impl Loader {
 
     fn at_the_start(&self, key: &HandlerKey, wanted: &Wanted) -> Found {
         let mut found = Found::default();
-        let mut refuse = |why: String| found.said.push(News::Refused { key: key.clone(), why });
+        let refusal = |why: String| News::Refused { key: key.clone(), why };
+        let mut offered = None;
         // Where its own file is compiled behind the start and fails, the last good version is asked for then.
         let mut is_coming = false;
         match self.first_job(key, wanted) {
-            Err(Refused { why, .. }) => refuse(why),
+            Err(Refused { why, .. }) => found.said.push(refusal(why)),
             // Its registry has to be asked: the last good version serves meanwhile.
             Ok(None) => {}
             Ok(Some((job, content))) => {
-                found.content = Some(content);
-                match self.versions.standing(key, Version::of(&job.wasm)) {
-                    Ok(Standing::Pinned(why) | Standing::HeldBack(why)) => refuse(format!("{}: {why}", job.file)),
+                let version = Version::of(&job.wasm);
+                (found.content, offered) = (Some(content), Some(version));
+                match self.standing_of(key, version, &mut found.said) {
+                    Ok(Standing::Pinned(why) | Standing::HeldBack(why)) => {
+                        found.said.push(refusal(format!("{}: {why}", job.file)));
+                    }
                     Ok(_) if !self.is_quick(&job) => {
                         found.content = None;
-                        is_coming = self.plan_of(key, Version::of(&job.wasm), true).is_none();
+                        is_coming = self.plan_of(key, version, true).is_none();
                     }
                     Ok(_) => match self.pass_at_the_start(&job, wanted) {
-                        Ok(Some((component, trial))) => (found.component, found.trial) = (Some(component), trial),
+                        Ok(Some((component, trial))) => {
+                            (found.component, found.trial) = (Some(component), trial);
+                            found.said.extend(self.mend(key, version, &job));
+                        }
                         // The version to be tried waits for the one beside it.
                         Ok(None) => found.content = None,
                         Err(Refused { why, is_passing }) => {
-                            refuse(why);
+                            found.said.push(refusal(why));
                             // The first step tries it again.
                             found.content = found.content.filter(|_| !is_passing);
                         }
                     },
-                    Err(error) => refuse(error.to_string()),
+                    Err(error) => found.said.push(refusal(error.to_string())),
                 }
             }
         }
@@ -164,11 +171,13 @@ impl Loader {
                 Ok(Last::Ready(component)) => found.component = Some(component),
                 Ok(Last::ToBeCompiled) => found.asks = !is_coming,
                 Ok(Last::None) => {}
-                // What else is wrong with it has been told when it was offered.
-                Err(Refused { why, .. }) if wanted.signatures.required => {
-                    found.said.push(News::Refused { key: key.clone(), why });
+                Err(Refused { why, .. }) => {
+                    // What is wrong with the same one has been told when it was offered.
+                    let is_other = self.versions.current(key).ok().flatten() != offered;
+                    if wanted.signatures.required || is_other && !is_coming {
+                        found.said.push(refusal(why));
+                    }
                 }
-                Err(_) => {}
             }
         }
         found

@@ -11,6 +11,7 @@ mod begin;
 mod fetch;
 pub mod job;
 pub mod loader;
+mod mend;
 pub mod news;
 pub mod snapshot;
 pub mod thread;

@@ -1,6 +1,6 @@
 //! The state, and its steps: looking, starting work, taking results. Time and threads come from outside.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +18,7 @@ use voxtra_plugins::Runtime;
 use crate::asked::Asks;
 use crate::fetch::{self, Fetcher, Place};
 use crate::job::{Job, Passed, Refused};
+use crate::mend::Pruned;
 use crate::news::{News, Serving};
 use crate::snapshot::{Component, Snapshot};
 use crate::trials::{Ending, OnTrial};
@@ -26,12 +27,6 @@ use crate::wanted::{Stamp, Wanted, wanted};
 
 /// Who acts when nobody has asked.
 pub(crate) const HOST: &str = "host";
-
-/// Versions of each handler that can be gone back to; what is older is removed from the disk.
-const KEEP_EARLIER: usize = 20;
-
-/// How often it is, at most.
-const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// How long the start waits for compilers: a host that calls wait for does not wait for one tenant's component.
 const START_LIMIT: Duration = Duration::from_secs(5);
@@ -136,8 +131,7 @@ pub struct Loader {
     pub(crate) ready: VecDeque<Job>,
     fetching: usize,
     pub(crate) working: usize,
-    /// When old versions were removed last; the first step counts as that.
-    pruned: Option<Instant>,
+    pub(crate) pruned: Pruned,
     pub(crate) finished: Sender<Done>,
     /// A lock that nobody else ever takes: threads share the loader while everything is loaded at the start.
     results: Mutex<Receiver<Done>>,
@@ -177,7 +171,7 @@ impl Loader {
             ready: VecDeque::new(),
             fetching: 0,
             working: 0,
-            pruned: None,
+            pruned: Pruned::default(),
             finished,
             results: Mutex::new(results),
         })
@@ -218,14 +212,17 @@ impl Loader {
 
     /// Takes what is done and begins what is due. Returns when there is something to be done again, as far as is known.
     pub fn step(&mut self, now: Instant, serving: &mut dyn Serving) -> Option<Instant> {
-        self.pruned.get_or_insert(now);
+        self.pruned.begin(now);
         let mut swapped = self.end_trials(now, serving);
         while let Some(done) = self.next_result() {
             match done {
                 Done::Fetched { key, outcome, place } => self.take_fetched(now, key, outcome, place, serving),
                 Done::Judged { job, outcome } => {
                     self.working = self.working.saturating_sub(1);
-                    swapped |= self.take(now, &job, outcome, serving);
+                    if self.take(now, &job, outcome, serving) {
+                        self.pruned.count_version();
+                        swapped = true;
+                    }
                 }
                 Done::Asked(outcome) => self.take_asked(outcome, serving),
             }
@@ -419,7 +416,10 @@ impl Loader {
 
     /// Has a component worked on, unless the operator wants another version.
     fn offer(&mut self, now: Instant, job: Job, serving: &mut dyn Serving) {
-        match self.versions.standing(&job.key, Version::of(&job.wasm)) {
+        let mut said = Vec::new();
+        let standing = self.standing_of(&job.key, Version::of(&job.wasm), &mut said);
+        said.into_iter().for_each(|news| serving.news(news));
+        match standing {
             Ok(Standing::Pinned(why) | Standing::HeldBack(why)) => {
                 self.settler.done(now, &job.key, Outcome::Failed);
                 serving.news(News::Refused { key: job.key, why: format!("{}: {why}", job.file) });
@@ -511,6 +511,7 @@ impl Loader {
             Ok(()) => {
                 self.hindrances.remove(&key);
                 self.settler.done(now, &key, Outcome::Loaded);
+                self.mend(&key, passed.version, job).into_iter().for_each(|news| serving.news(news));
             }
             // The operator has pinned it, or gone back, while it was being compiled.
             Err(StoreError::Change { why, .. }) => {
@@ -564,17 +565,6 @@ impl Loader {
             }
         }
         self.keep_signature(key, passed.version, job)
-    }
-
-    /// So that whoever swaps versions all day does not fill the disk. What takes calls is in the records, and stays.
-    fn prune(&mut self, now: Instant, serving: &mut dyn Serving) {
-        if self.pruned.is_some_and(|before| now < before + PRUNE_EVERY) {
-            return;
-        }
-        self.pruned = Some(now);
-        if let Err(error) = self.versions.prune(KEEP_EARLIER, &BTreeSet::new()) {
-            serving.news(News::Trouble(error.to_string()));
-        }
     }
 
     /// The host, saying where a component comes from.

@@ -18,7 +18,8 @@ use crate::wanted::Wanted;
 impl Loader {
     /// A version that was good before, when its tenant's signatures still let it take calls.
     pub(crate) fn job_of_store(&self, key: &HandlerKey, wanted: &Wanted, version: Version) -> Result<Job, Refused> {
-        let wasm = self.versions.component(version).map_err(|error| Refused::new(error.to_string()))?;
+        let kept = |error| Refused::new(format!("{} cannot be gone back to: {error}", name(key, version)));
+        let wasm = self.versions.component(version).map_err(kept)?;
         self.vouch(key, wanted, version, &wasm)?;
         let (kind, file) = (wanted.kind, name(key, version));
         let (signed, signatures) = (file.clone(), Signatures::default());

@@ -6,6 +6,7 @@
 //!   lock                      held while something changes
 //!   components/SHA256.wasm    written once, checked against its name whenever it is read
 //!   handlers/TENANT/NAME.{a,b}.json   the record, written in turn; the newer good one counts
+//!   handlers/TENANT/NAME.{a,b}.json.damaged-N   what was set aside; nobody reads or removes it
 //! ```
 //!
 //! Nothing is kept in memory: two processes (the host and a command) may use one folder. A change is on disk when its
@@ -55,7 +56,10 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Neither of a handler's two files is good.
-    #[error("the record of {handler} cannot be used: {why}; restore it from a backup, or give it up with `forget`")]
+    #[error(
+        "the record of {handler} cannot be used: {why}; restore it from a backup, or move its files away, and with \
+         them what was known of its versions"
+    )]
     Unreadable {
         /// Whose record.
         handler: HandlerKey,
@@ -129,9 +133,8 @@ impl VersionStore {
     /// [`StoreError::Io`] and [`StoreError::Busy`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let store = Self { components: dir.join("components"), handlers: dir.join(HANDLERS), lock: dir.join("lock") };
-        for dir in [dir, &store.components, &store.handlers] {
-            durable::private_dir(dir).map_err(io_error("making a private folder", dir))?;
-        }
+        durable::private_dir(dir).map_err(io_error("making a private folder", dir))?;
+        store.make_folders(true)?;
         let _lock = store.lock()?;
         let tenants = folder(&store.handlers)?.into_iter().filter(|path| path.is_dir());
         for dir in tenants.chain([store.components.clone()]) {
@@ -156,6 +159,20 @@ impl VersionStore {
         }
         durable::write(&path, component).map_err(io_error("keeping a component", &path))?;
         Ok(version)
+    }
+
+    /// Makes the kept copy of a version whole again whose bytes are at hand; whether it was damaged or missing.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn mend(&self, version: Version, component: &[u8]) -> Result<bool, StoreError> {
+        let path = self.path(version);
+        let as_long = fs::metadata(&path).is_ok_and(|kept| u64::try_from(component.len()) == Ok(kept.len()));
+        if as_long && fs::read(&path).is_ok_and(|kept| kept == component) {
+            return Ok(false);
+        }
+        self.put(component)?;
+        Ok(true)
     }
 
     /// A version's bytes, checked against its hash.
@@ -353,6 +370,23 @@ impl VersionStore {
         Slots::new(&self.handlers, handler).remove().map_err(io_error("forgetting a handler", &self.handlers))
     }
 
+    /// Renames the files of a record of which none is good, so that the handler can begin anew; what they hold is kept beside
+    /// them. It returns their new names; none: the record is good, or there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] and [`StoreError::Busy`].
+    pub fn set_aside(&self, handler: &HandlerKey) -> Result<Vec<PathBuf>, StoreError> {
+        let _lock = self.lock()?;
+        match self.read(handler) {
+            Err(StoreError::Unreadable { .. }) => {}
+            Ok(_) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
+        Slots::new(&self.handlers, handler)
+            .set_aside()
+            .map_err(io_error("setting a damaged record aside", &self.handlers))
+    }
+
     /// Removes components: of each handler all but its current, canary and waiting versions and the latest
     /// `keep_earlier` that were current; of those that no record names, the ones that are older than an hour. Nothing in
     /// `live` goes. It returns how many went.
@@ -444,7 +478,18 @@ impl VersionStore {
         self.components.join(format!("{version}{COMPONENT_ENDING}"))
     }
 
+    fn make_folders(&self, closes_them: bool) -> Result<(), StoreError> {
+        for dir in [&self.components, &self.handlers] {
+            if closes_them || !dir.is_dir() {
+                durable::private_dir(dir).map_err(io_error("making a private folder", dir))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever wants to change something also finds the folders that somebody has removed meanwhile.
     fn lock(&self) -> Result<Lock, StoreError> {
+        self.make_folders(false)?;
         let taken = Lock::take(&self.lock).map_err(io_error("locking the store", &self.lock))?;
         taken.ok_or_else(|| StoreError::Busy(self.lock.clone()))
     }

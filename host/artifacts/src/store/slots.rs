@@ -21,6 +21,9 @@ const EIO: i32 = 5;
 /// Far above what 200 lines of history and 64 signatures take.
 const MAX_FILE_BYTES: u64 = 2 << 20;
 
+/// Damaged files of one handler that are kept, at the most; then somebody has to look at the disk.
+const MAX_ASIDE: u32 = 1000;
+
 const ENDINGS: [&str; 2] = [".a.json", ".b.json"];
 
 /// The two files of one handler.
@@ -104,6 +107,23 @@ impl Slots {
             let _ = fs::remove_dir(&self.dir);
         }
         Ok(any)
+    }
+
+    /// Renames both, each to a name that is free and is no handler's. Only for the holder of the lock.
+    pub(super) fn set_aside(&self) -> io::Result<Vec<PathBuf>> {
+        let mut all = Vec::new();
+        for (path, ending) in self.paths.iter().zip(ENDINGS) {
+            if fs::symlink_metadata(path).is_err() {
+                continue;
+            }
+            let name = |n: u32| self.dir.join(format!("{}{ending}.damaged-{n}", self.key.handler()));
+            let is_free = |aside: &PathBuf| fs::symlink_metadata(aside).is_err();
+            let aside = (1..=MAX_ASIDE).map(name).find(is_free).ok_or(io::ErrorKind::AlreadyExists)?;
+            fs::rename(path, &aside)?;
+            all.push(aside);
+        }
+        durable::sync_dir(&self.dir)?;
+        Ok(all)
     }
 
     fn read_one(&self, path: &Path) -> Result<Option<(u64, Record)>, Fault> {

@@ -1,6 +1,7 @@
 //! A compiler that waits.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +30,13 @@ impl Gate {
 
     pub(crate) fn compiler(&self) -> Aside {
         Aside { program: self.program.clone(), args: Vec::new(), limits: CompileLimits::default() }
+    }
+
+    /// Lets so many compilers begin, also those that come later, as long as the file is held.
+    pub(crate) fn open_for(&self, compilers: usize) -> File {
+        let mut pipe = OpenOptions::new().read(true).write(true).open(&self.pipe).unwrap();
+        pipe.write_all("\n".repeat(compilers).as_bytes()).unwrap();
+        pipe
     }
 
     /// Blocks until a compiler waits.

@@ -52,6 +52,7 @@ pub(crate) fn begin(
     let snapshot = first.snapshot.unwrap_or_else(|| loader.snapshot());
     snapshot.catalog.handlers().for_each(|handler| tracing::info!("loaded {}", describe(handler)));
     first.faults.iter().for_each(|fault| tracing::warn!("not loaded: {fault}"));
+    first.troubles.iter().for_each(|trouble| tracing::error!("{trouble}"));
     Ok(Begun { loader, snapshot, runtime })
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn once(config: &Config, dir: PathBuf, lookup: Lookup<'_>) -> anyhow:
     });
     guests.shutdown_background();
     let _ = std::fs::remove_dir_all(&versions);
+    first.faults.append(&mut first.troubles);
     Ok((loaded?, first.faults))
 }
 
@@ -285,6 +287,8 @@ fn applications(config: &Config) -> Applications {
 struct First {
     snapshot: Option<Snapshot>,
     faults: Vec<String>,
+    /// What concerns more than one component, or what is served all the same.
+    troubles: Vec<String>,
 }
 
 impl Serving for First {
@@ -294,9 +298,8 @@ impl Serving for First {
 
     fn news(&mut self, news: News) {
         match news {
-            News::Refused { why, .. } | News::Barred { why, .. } | News::Trouble(why) | News::Late(why) => {
-                self.faults.push(why);
-            }
+            News::Refused { why, .. } | News::Barred { why, .. } | News::Late(why) => self.faults.push(why),
+            News::Trouble(why) => self.troubles.push(why),
             News::Problem(problem) => self.faults.push(problem.to_string()),
             _ => {}
         }

@@ -144,6 +144,8 @@ struct File<S> {
 #[derive(Debug)]
 struct Work<S> {
     stamp: S,
+    /// Its tenant may have another file in work.
+    is_down: bool,
     content: Option<Content>,
 }
 
@@ -220,7 +222,7 @@ impl<F: Ord + Clone, S: Eq + Clone> Settler<F, S> {
             }
             return Some(Due::Gone { file, tenant });
         };
-        state.work = Some(Work { stamp: stamp.clone(), content: None });
+        state.work = Some(Work { stamp: stamp.clone(), is_down: false, content: None });
         self.turn += 1;
         self.served.insert(tenant.clone(), self.turn);
         self.busy.insert(tenant.clone());
@@ -260,6 +262,27 @@ impl<F: Ord + Clone, S: Eq + Clone> Settler<F, S> {
         verdict
     }
 
+    /// Lets a file's tenant have other files in work, because this one waits for something far away. It stays in work until
+    /// [`Settler::take_up`] or [`Settler::done`].
+    pub fn set_down(&mut self, file: &F) {
+        let Some(state) = self.files.get_mut(file) else { return };
+        if let Some(work) = state.work.as_mut().filter(|work| !work.is_down) {
+            work.is_down = true;
+            self.busy.remove(&state.tenant);
+        }
+    }
+
+    /// What a file that was [set down](Settler::set_down) waited for is there: it is due again at its tenant's next turn.
+    pub fn take_up(&mut self, now: Instant, file: &F) {
+        if self.end_work(file).is_none() {
+            return;
+        }
+        let settled = now.checked_sub(self.options.settle).unwrap_or(now);
+        if let Some(state) = self.files.get_mut(file).filter(|state| !state.pending) {
+            (state.pending, state.since, state.not_before) = (true, settled, None);
+        }
+    }
+
     /// The end of a file's being in work. It must come, whatever happens to the work: its tenant waits for it.
     pub fn done(&mut self, now: Instant, file: &F, outcome: Outcome) {
         let Some(work) = self.end_work(file) else { return };
@@ -291,11 +314,8 @@ impl<F: Ord + Clone, S: Eq + Clone> Settler<F, S> {
 
     /// From when on a file can be read; `None`: nothing about it is new, or its tenant is busy.
     fn ready_at(&self, state: &File<S>) -> Option<Instant> {
-        let blocked = match state.stamp {
-            Some(_) => self.busy.contains(&state.tenant),
-            None => state.work.is_some(),
-        };
-        if !state.pending || blocked {
+        let is_blocked = state.work.is_some() || (state.stamp.is_some() && self.busy.contains(&state.tenant));
+        if !state.pending || is_blocked {
             return None;
         }
         let settled = state.since + self.options.settle;
@@ -305,7 +325,9 @@ impl<F: Ord + Clone, S: Eq + Clone> Settler<F, S> {
     fn end_work(&mut self, file: &F) -> Option<Work<S>> {
         let state = self.files.get_mut(file)?;
         let work = state.work.take()?;
-        self.busy.remove(&state.tenant);
+        if !work.is_down {
+            self.busy.remove(&state.tenant);
+        }
         if state.stamp.as_ref() != Some(&work.stamp) {
             state.pending = true;
         }

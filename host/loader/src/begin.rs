@@ -13,7 +13,7 @@ use crate::loader::{Loader, LoaderError, content};
 use crate::news::{News, Serving};
 use crate::snapshot::{Component, Snapshot};
 use crate::trials::OnTrial;
-use crate::wanted::Wanted;
+use crate::wanted::{Wanted, by_manifest};
 
 /// How soon work that is under way is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -199,7 +199,9 @@ impl Loader {
     }
 
     fn first_job(&self, key: &HandlerKey, wanted: &Wanted) -> Result<Option<(Job, Content)>, Refused> {
-        let Some(reference) = wanted.reference()? else {
+        let named = |why: &dyn std::fmt::Display| format!("{}: {why}", by_manifest(key));
+        let reference = wanted.reference().map_err(|Refused { why, .. }| Refused::new(named(&why)))?;
+        let Some(reference) = reference else {
             let job = self.job(key, wanted)?;
             let content = content(&job);
             return Ok(Some((job, content)));
@@ -207,7 +209,7 @@ impl Loader {
         let wasm = match self.fetched_before(key, &reference) {
             Some(wasm) => wasm,
             None if !self.options.waits_for_registries => return Ok(None),
-            None => self.fetcher.wait(&reference).map_err(|error| Refused::passing(error.to_string()))?.component,
+            None => self.fetcher.wait(&reference).map_err(|error| Refused::passing(named(&error)))?.component,
         };
         Ok(Some((self.signed_job(key, wanted, wasm)?, wanted.registry_content())))
     }

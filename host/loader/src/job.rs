@@ -101,7 +101,9 @@ impl Job {
     fn check_signature(&self) -> Result<Option<SignedBy>, Refused> {
         let policy = policy(&self.signatures, &self.file)?;
         let checked = policy.check(&self.signed, &self.wasm, self.signature.as_deref());
-        checked.map_err(|error| Refused::new(error.to_string()))
+        let is_beside = self.signed == self.file;
+        let named = |error| if is_beside { format!("{error}") } else { format!("{}: {error}", self.file) };
+        checked.map_err(|error| Refused::new(named(error)))
     }
 
     fn load(&self, runtime: &Arc<Runtime>) -> Result<Component, Refused> {

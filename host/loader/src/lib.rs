@@ -8,6 +8,7 @@
 
 mod asked;
 mod begin;
+mod far;
 mod fetch;
 pub mod job;
 pub mod loader;

@@ -16,14 +16,15 @@ use voxtra_directory::{Directory, DirectoryError, HostCeiling, Part, Problem, Sc
 use voxtra_plugins::Runtime;
 
 use crate::asked::Asks;
-use crate::fetch::{self, Fetcher, Place};
+use crate::far::Far;
+use crate::fetch::{Fetcher, Place};
 use crate::job::{Job, Passed, Refused};
 use crate::mend::Pruned;
 use crate::news::{News, Serving};
 use crate::snapshot::{Component, Snapshot};
 use crate::trials::{Ending, OnTrial};
 use crate::trust::asks_the_same;
-use crate::wanted::{Stamp, Wanted, wanted};
+use crate::wanted::{Stamp, Wanted, by_manifest, wanted};
 
 /// Who acts when nobody has asked.
 pub(crate) const HOST: &str = "host";
@@ -95,6 +96,7 @@ pub enum LoaderError {
 pub(crate) enum Done {
     Fetched {
         key: HandlerKey,
+        reference: OciReference,
         outcome: Result<Fetched, OciError>,
         place: Option<Place>,
     },
@@ -129,7 +131,8 @@ pub struct Loader {
     pub(crate) asks: Asks,
     /// What has come and waits for a worker. One of a tenant at most.
     pub(crate) ready: VecDeque<Job>,
-    fetching: usize,
+    pub(crate) fetching: usize,
+    pub(crate) far: Far,
     pub(crate) working: usize,
     pub(crate) pruned: Pruned,
     pub(crate) finished: Sender<Done>,
@@ -170,6 +173,7 @@ impl Loader {
             asks: Asks::default(),
             ready: VecDeque::new(),
             fetching: 0,
+            far: Far::default(),
             working: 0,
             pruned: Pruned::default(),
             finished,
@@ -202,6 +206,7 @@ impl Loader {
             }
         }
         self.hindrances.retain(|key, _| self.wanted.contains_key(key));
+        self.drop_fetched(now);
         self.judge_signatures_again(now, &named, serving);
         self.end_trials_without_a_plan(now);
         // Limits, routes and what is gone count at once; components when they are loaded.
@@ -216,7 +221,9 @@ impl Loader {
         let mut swapped = self.end_trials(now, serving);
         while let Some(done) = self.next_result() {
             match done {
-                Done::Fetched { key, outcome, place } => self.take_fetched(now, key, outcome, place, serving),
+                Done::Fetched { key, reference, outcome, place } => {
+                    self.take_fetched(now, key, reference, outcome, place, serving);
+                }
                 Done::Judged { job, outcome } => {
                     self.working = self.working.saturating_sub(1);
                     if self.take(now, &job, outcome, serving) {
@@ -350,48 +357,14 @@ impl Loader {
             Err(Refused { why, .. }) => {
                 self.settler.judge(now, &key, wanted.registry_content());
                 self.settler.done(now, &key, Outcome::Failed);
+                let why = format!("{}: {why}", by_manifest(&key));
                 serving.news(News::Refused { key, why });
             }
         }
     }
 
-    /// A reference names content, so what has come by it once is not asked for again.
-    fn start_fetching(&mut self, now: Instant, key: HandlerKey, reference: OciReference, serving: &mut dyn Serving) {
-        let Some(wanted) = self.wanted.get(&key) else { return };
-        let content = wanted.registry_content();
-        if self.settler.judge(now, &key, content) != Verdict::Load {
-            return;
-        }
-        if let Some(wasm) = self.fetched_before(&key, &reference) {
-            return self.take_bytes(now, key, wasm, None, serving);
-        }
-        self.fetching += 1;
-        let done = self.finished.clone();
-        let then = move |outcome, place| drop(done.send(Done::Fetched { key, outcome, place }));
-        self.fetcher.begin(reference, then);
-    }
-
-    fn take_fetched(
-        &mut self,
-        now: Instant,
-        key: HandlerKey,
-        outcome: Result<Fetched, OciError>,
-        place: Option<Place>,
-        serving: &mut dyn Serving,
-    ) {
-        self.fetching = self.fetching.saturating_sub(1);
-        match outcome {
-            Ok(fetched) => self.take_bytes(now, key, fetched.component, place, serving),
-            Err(error) if error.is_passing() => self.hindered(now, key, &error.to_string(), serving),
-            Err(error) => {
-                self.settler.done(now, &key, Outcome::Failed);
-                serving.news(News::Refused { key, why: error.to_string() });
-            }
-        }
-    }
-
     /// It is tried again. While a registry is away, or the machine is full, one word about it is enough.
-    fn hindered(&mut self, now: Instant, key: HandlerKey, why: &str, serving: &mut dyn Serving) {
+    pub(crate) fn hindered(&mut self, now: Instant, key: HandlerKey, why: &str, serving: &mut dyn Serving) {
         self.settler.done(now, &key, Outcome::Hindered);
         let why = format!("{why}; it is tried again");
         if self.hindrances.insert(key.clone(), why.clone()).as_ref() != Some(&why) {
@@ -399,7 +372,7 @@ impl Loader {
         }
     }
 
-    fn take_bytes(
+    pub(crate) fn take_bytes(
         &mut self,
         now: Instant,
         key: HandlerKey,
@@ -462,16 +435,8 @@ impl Loader {
     pub(crate) fn signed_job(&self, key: &HandlerKey, wanted: &Wanted, wasm: Vec<u8>) -> Result<Job, Refused> {
         let signature = wanted.signature.as_ref().map(|file| file.read(&self.options.dir)).transpose();
         let signature = signature.map_err(|error| Refused::passing(error.to_string()))?;
-        let (file, signed, signatures) = (wanted.file(), wanted.signed(), wanted.signatures.clone());
+        let (file, signed, signatures) = (wanted.of(key), wanted.signed(key), wanted.signatures.clone());
         Ok(Job { key: key.clone(), kind: wanted.kind, file, wasm, signature, signed, signatures, _place: None })
-    }
-
-    /// The bytes that have come by this reference before, when they are kept.
-    pub(crate) fn fetched_before(&self, key: &HandlerKey, reference: &OciReference) -> Option<Vec<u8>> {
-        let (known, mark) = (self.versions.get(key).ok()??, fetch::mark(reference));
-        let is_of_it = |note: &Option<String>| note.as_ref().is_some_and(|note| note.starts_with(&mark));
-        let entry = known.record.history().iter().rev().find(|entry| is_of_it(&entry.note))?;
-        self.versions.component(entry.version).ok()
     }
 
     /// Whether new calls get something new.

@@ -49,9 +49,21 @@ impl Wanted {
         }
     }
 
+    /// The same with whose it is, where the name does not say so.
+    pub(crate) fn of(&self, key: &HandlerKey) -> String {
+        match &self.source {
+            Source::File(_) => self.file(),
+            Source::Oci(reference) => format!("{}: {reference}", by_manifest(key)),
+        }
+    }
+
     /// What its signature's file is named after, for people.
-    pub(crate) fn signed(&self) -> String {
-        self.signature.as_ref().map_or_else(|| self.file(), |file| file.path.with_extension("").display().to_string())
+    pub(crate) fn signed(&self, key: &HandlerKey) -> String {
+        match (&self.signature, &self.source) {
+            (Some(file), _) => file.path.with_extension("").display().to_string(),
+            (None, Source::File(_)) => self.file(),
+            (None, Source::Oci(_)) => format!("{}.wasm", key.handler()),
+        }
     }
 
     /// What one in a registry is: a reference is what it names, so that nothing has to be fetched to know it.
@@ -78,6 +90,11 @@ impl Wanted {
             }),
         }
     }
+}
+
+/// A component that a manifest names: whose and which it is, and where that is said.
+pub(crate) fn by_manifest(key: &HandlerKey) -> String {
+    format!("{key} (its manifest {}.toml)", key.handler())
 }
 
 /// All components that a directory names, by the key that their versions are kept under.

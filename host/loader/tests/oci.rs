@@ -130,7 +130,9 @@ fn what_must_not_be_fetched_or_does_not_fit_is_refused_with_a_reason() {
         });
         until(&mut loader, &mut heard, "it is refused", |heard| !heard.refusals().is_empty());
         assert!(heard.now().is_empty());
-        heard.refusals().remove(0)
+        let why = heard.refusals().remove(0);
+        assert!(why.contains("default/a (its manifest a.toml)"), "{why}");
+        why
     };
     // By default no registry may be asked, and then none is.
     let asked = registry.state().requests.len();
@@ -190,4 +192,29 @@ fn a_look_without_a_keeper_waits_for_the_registry() {
     });
     assert_eq!(heard.now(), serves(1));
     assert!(heard.0.lock().unwrap().1.iter().all(|news| !matches!(news, News::Refused { .. })));
+}
+
+#[test]
+fn a_registry_that_hangs_holds_up_no_file_and_what_waits_behind_it_comes() {
+    let rig = Rig::new("oci-hangs");
+    let registry = registry(&rig);
+    let texts = [1, 2].map(|number| pushed(&rig, &registry, number, &Credentials::Anonymous));
+    registry.answer("/v2/", Answer::Silence);
+    let before = registry.state().requests.len();
+    let (mut loader, mut heard) = rig.begin_with(|options| {
+        allow(&registry.host(), Credentials::Anonymous)(options);
+        options.registries.time_limit = Duration::from_secs(5);
+    });
+    rig.put("a.toml", texts[0].as_bytes());
+    rig.put("b.toml", texts[1].as_bytes());
+    loader.look(Instant::now(), &mut heard);
+    until(&mut loader, &mut heard, "it is asked for", |_| registry.state().requests.len() > before);
+    rig.put("f.wasm", &handler(3));
+    loader.look(Instant::now(), &mut heard);
+    let file = format!("default/f {}", version(&handler(3)));
+    until(&mut loader, &mut heard, "the file serves", |heard| heard.now() == [file.as_str()]);
+    assert!(heard.refusals().is_empty() && loader.is_working(), "the registry is still waited for");
+    assert_eq!(registry.state().requests.len(), before + 1, "of a tenant one is fetched at a time");
+    registry.state().answers.clear();
+    until(&mut loader, &mut heard, "both come when the registry answers", |heard| heard.now().len() == 3);
 }

@@ -234,6 +234,37 @@ fn a_tenant_has_one_file_in_work_and_others_are_not_kept_waiting() {
 }
 
 #[test]
+fn a_file_that_waits_for_something_far_away_keeps_nobody_waiting() {
+    let mut world = World::new();
+    world.write(0, 1);
+    world.pass(200);
+    assert_eq!((world.due(), world.judge(0)), (Some(0), Verdict::Load));
+    world.settler.set_down(&0);
+    world.write(3, 1);
+    world.write(6, 1);
+    world.pass(200);
+    assert_eq!((world.due(), world.due()), (Some(3), None), "the tenant has one in work again, and no more");
+    assert_eq!(world.judge(3), Verdict::Load);
+    // It is there: its tenant is at work.
+    world.settler.take_up(world.now, &0);
+    assert_eq!(world.due(), None);
+    world.done(3, Outcome::Loaded);
+    let rest = [world.due(), world.due()];
+    assert!(rest == [Some(0), None] || rest == [Some(6), None], "{rest:?}");
+    // One that is set down and changes is read when what it waits for has come, not before.
+    let mut world = World::new();
+    world.write(0, 1);
+    world.pass(200);
+    assert_eq!((world.due(), world.judge(0)), (Some(0), Verdict::Load));
+    world.settler.set_down(&0);
+    world.write(0, 2);
+    world.pass(1_000);
+    assert!(world.due().is_none() && world.settler.is_open(&0));
+    world.done(0, Outcome::Failed);
+    assert_eq!((world.due(), world.judge(0)), (Some(0), Verdict::Load));
+}
+
+#[test]
 fn a_file_that_changes_while_it_is_in_work_is_read_again() {
     let mut world = World::new();
     world.write(0, 1);

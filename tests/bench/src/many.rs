@@ -128,7 +128,9 @@ pub(crate) fn serve(mut args: impl Iterator<Item = String>) -> Result<()> {
     let guests = GuestThreads::default().start()?;
     let options = RuntimeOptions { cache_dir: Some(root.join("cache")), ..RuntimeOptions::default() };
     let runtime = Runtime::new(options)?;
-    let options = LoaderOptions::new(root.join("plugins"), root.join("versions"));
+    let mut options = LoaderOptions::new(root.join("plugins"), root.join("versions"));
+    // The first start compiles all of them.
+    options.start_limit = None;
     let mut loader = Loader::open(runtime, guests.handle().clone(), options)?;
     let mut first = First::default();
     loader.begin(&mut first)?;

@@ -104,7 +104,7 @@ async fn start_host(pbx: &Asterisk, folder: &Path, echo: &Path) -> Result<Host> 
     let config = folder.join("voxtra.yaml");
     let (url, user, password) = (pbx.ari_url(), pbx.user(), pbx.password());
     let text = format!(
-        "state_dir: state\nplugins: {{dir: plugins}}\n\
+        "state_dir: state\nplugins: {{dir: plugins, start_ms: 120000}}\n\
          telephony: {{asterisk: {{base_url: '{url}', username: {user}, password: {password}}}}}\n"
     );
     fs::write(&config, text)?;

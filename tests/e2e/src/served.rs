@@ -266,7 +266,7 @@ fn yaml(pbx: &Asterisk, second: Option<&Asterisk>, setup: &Setup) -> String {
         .collect();
     format!(
         "state_dir: state\ntelephony:\n  asterisk: {{base_url: '{url}', username: {user}, password: {password}}}\n{second}{}\
-         media: {{transport: {transport}}}\nplugins: {{dir: plugins}}\nroutes:\n{routes}{}",
+         media: {{transport: {transport}}}\nplugins: {{dir: plugins, start_ms: 120000}}\nroutes:\n{routes}{}",
         setup.telephony, setup.more
     )
 }

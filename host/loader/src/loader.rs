@@ -55,7 +55,8 @@ pub struct LoaderOptions {
     /// How long the start waits for what has to be compiled, in all: then it serves what is there, and the rest comes behind
     /// it. What is in the runtime's cache is there at once. `None`: it waits for everything. Default 5 s.
     pub start_limit: Option<Duration>,
-    /// Whether the start waits for registries, and for compilers. Default no: it serves what was there before, and fetches meanwhile.
+    /// Whether the start waits for registries, and then for compilers as well, however long. Default no: it serves what was
+    /// there before, and fetches meanwhile.
     pub waits_for_registries: bool,
 }
 
